@@ -1,0 +1,102 @@
+//! `issuers:`
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::scalar::{Span, Text};
+
+/// Who issues tokens and how they are checked.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The exact `iss` of its tokens.
+    pub issuer: Text,
+    /// A token's `aud` must name one of these.
+    pub audiences: Vec<Text>,
+    /// Signature algorithms. Default: RS256, PS256, ES256, EdDSA.
+    #[serde(default)]
+    pub algorithms: Option<Vec<String>>,
+    /// Where its keys are.
+    pub jwks: Jwks,
+    /// Tolerance for `exp`, `nbf` and `iat`, at most 5m. Default: 30s.
+    #[serde(default)]
+    pub clock_skew: Option<Span>,
+    /// Longest accepted `exp` − `iat`. Default: no bound.
+    #[serde(default)]
+    pub max_lifetime: Option<Span>,
+    /// Accepted `typ` headers. Default: absent, `JWT` and `at+jwt` (RFC 9068).
+    #[serde(default)]
+    pub token_types: Option<Vec<String>>,
+    /// Which claims say what.
+    #[serde(default)]
+    pub claims: ClaimPaths,
+}
+
+/// A key set (RFC 7517): exactly one of `url`, `file` and `inline`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Jwks {
+    /// Fetched and kept fresh.
+    #[serde(default)]
+    pub url: Option<Text>,
+    /// A file, read when the configuration is loaded.
+    #[serde(default)]
+    pub file: Option<Text>,
+    /// The JSON text itself.
+    #[serde(default)]
+    pub inline: Option<Text>,
+    /// PEM file of the CAs that may have issued the certificate of `url`. Default: the system's.
+    #[serde(default)]
+    pub ca: Option<Text>,
+    /// How long fetched keys are fresh, 10s to 1h. Default: 5m.
+    #[serde(default)]
+    pub cache: Option<Span>,
+    /// How long keys that cannot be refreshed stay in use, at least `cache`. Default: 1h.
+    #[serde(default)]
+    pub max_stale: Option<Span>,
+    /// Least time between two fetches because of an unknown `kid`. Default: 10s.
+    #[serde(default)]
+    pub cooldown: Option<Span>,
+    /// Deadline of one fetch, 100ms to 30s. Default: 3s.
+    #[serde(default)]
+    pub timeout: Option<Span>,
+}
+
+/// Claims by dotted path (`realm_access.roles`) or JSON Pointer (`/realm_access/roles`).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimPaths {
+    /// Default: `sub`.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// The first one present counts. Default: `client_id`, `azp`.
+    #[serde(default)]
+    pub client_id: Option<OneOrMany>,
+    /// All present ones count together. Default: `scope`, `scp`, `permissions`.
+    #[serde(default)]
+    pub scopes: Option<OneOrMany>,
+    /// All present ones count together. Default: `roles`, `realm_access.roles`.
+    #[serde(default)]
+    pub roles: Option<OneOrMany>,
+}
+
+/// One name or a list of them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// A single name.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// The names, in the order written.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            OneOrMany::One(name) => std::slice::from_ref(name),
+            OneOrMany::Many(names) => names,
+        }
+    }
+}

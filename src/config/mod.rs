@@ -1,0 +1,85 @@
+//! What was written.
+//!
+//! Plain types with no behaviour: what they mean is decided by [`crate::gateway::compile`], the only module that reads
+//! them. Every struct refuses keys it does not know; every key is named in `compile`, or that does not build.
+//!
+//! Reading goes in steps: text → positioned tree ([`document`]) → these types ([`decode`]) → faults with their places
+//! ([`fault`]). All faults of a file come at once.
+
+pub mod decode;
+pub mod document;
+pub mod fault;
+pub mod scalar;
+
+mod issuer;
+mod listener;
+mod observe;
+mod route;
+mod upstream;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use issuer::{ClaimPaths, Issuer, Jwks, OneOrMany};
+pub use listener::{Certificate, Listener, Plaintext, Port, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion};
+pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget};
+pub use route::{Answer, Auth, Match, Public, RequestRules, Respond, Route};
+pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
+
+use scalar::Text;
+
+/// The whole configuration.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this format: `1`.
+    pub version: u32,
+    /// Threads and shutdown, handed to Pingora's own server settings.
+    #[serde(default)]
+    pub server: Server,
+    /// Where metrics, health and status are served. Never on a public address.
+    #[serde(default)]
+    pub admin: Admin,
+    /// The record of each request.
+    #[serde(default)]
+    pub records: Records,
+    /// The sockets that clients connect to.
+    pub listeners: Vec<Listener>,
+    /// Networks whose `X-Forwarded-For` is believed, right to left. Default: none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Text>,
+    /// Who issues tokens, by name.
+    #[serde(default)]
+    pub issuers: BTreeMap<String, Issuer>,
+    /// Roles that routes may ask for: each name lists the role values of a token that grant it.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Vec<String>>,
+    /// How the verified identity is told to upstreams.
+    #[serde(default)]
+    pub identity_headers: IdentityHeaders,
+    /// The services behind the gateway, by name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// What may be asked for. Anything else is refused.
+    pub routes: Vec<Route>,
+}
+
+/// Handed to Pingora's `ServerConf`.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Worker threads of the proxy, 1 to 1024. Default: the number of processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Whether idle workers take work from busy ones. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_stealing: Option<bool>,
+    /// Seconds that requests under way get after SIGTERM, 0 to 3600. Default: 30.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_period_seconds: Option<u64>,
+    /// Idle upstream connections kept, for each thread, 0 to 100000. Default: 128.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_keepalive_pool_size: Option<usize>,
+}

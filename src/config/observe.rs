@@ -1,0 +1,55 @@
+//! `admin:`, `records:` and `identity_headers:`
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::scalar::Text;
+
+/// The port of metrics and health.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// `ADDRESS:PORT`. Default: 127.0.0.1:9100.
+    #[serde(default)]
+    pub address: Option<Text>,
+}
+
+/// Where the record of each request goes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Records {
+    /// Default: stdout.
+    #[serde(default)]
+    pub to: RecordsTarget,
+    /// Records that wait for the writer at most, 1 to 1000000; more are dropped and counted. Default: 8192.
+    #[serde(default)]
+    pub queue: Option<usize>,
+}
+
+/// A sink of records.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordsTarget {
+    /// The standard output.
+    #[default]
+    Stdout,
+    /// No records are written; metrics still count.
+    Off,
+    /// Appended to this file, made with mode 0640.
+    File(Text),
+}
+
+/// Headers that carry the verified identity upstream. Copies sent by clients never pass, under any spelling.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityHeaders {
+    /// Header name → `subject`, `client_id`, `issuer`, `scopes`, `roles`, or a claim as `claims.PATH`.
+    /// Default: `X-User-Id: subject`, `X-Roles: roles`.
+    #[serde(default)]
+    pub inject: Option<BTreeMap<String, String>>,
+    /// Header names that start so are stripped as well. Default: `x-durward-`.
+    #[serde(default)]
+    pub reserved_prefixes: Option<Vec<String>>,
+}

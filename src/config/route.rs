@@ -1,0 +1,104 @@
+//! `routes:`
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::issuer::OneOrMany;
+use super::scalar::Size;
+
+/// One thing that may be asked for: who may, what may be sent, and who answers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Name in records, metrics and `prove`. Default: its methods and path.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Which requests.
+    #[serde(rename = "match")]
+    pub matches: Match,
+    /// Who may. A route has `auth` or `public`, never neither, never both.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// Everybody may, for a written reason.
+    #[serde(default)]
+    pub public: Option<Public>,
+    /// What may be sent.
+    #[serde(default)]
+    pub request: RequestRules,
+    /// Name of the upstream that answers. A route has `upstream` or `respond`.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// Answered by the gateway itself.
+    #[serde(default)]
+    pub respond: Option<Respond>,
+}
+
+/// Host, path and method.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// `api.example`, or `*.example` for exactly one more label. Default: any host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The methods allowed. GET does not imply HEAD.
+    pub methods: Vec<String>,
+    /// `/v1/vehicles/{vin}`; `{rest*}` as last segment takes one segment or more.
+    pub path: String,
+}
+
+/// Required of the caller.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Issuers whose tokens are taken, by name.
+    pub jwt: OneOrMany,
+    /// All of these scopes.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Any one of these roles, as named in the top-level `roles`.
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+/// Why a route needs no credential, and who answers for that.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Public {
+    /// The reason.
+    pub reason: String,
+    /// Who to ask.
+    pub owner: String,
+}
+
+/// Rules for what is sent.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestRules {
+    /// Largest request body. Default: 1mb.
+    #[serde(default)]
+    pub max_body: Option<Size>,
+    /// Media types that a body may have. Default: `application/json`.
+    #[serde(default)]
+    pub content_types: Option<Vec<String>>,
+}
+
+/// An answer without an upstream: a status, or a status with a body.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Respond {
+    /// Without a body.
+    Status(u16),
+    /// With one.
+    Answer(Answer),
+}
+
+/// A status and a body.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Status, 200 to 599.
+    pub status: u16,
+    /// Body, as text/plain. Default: none.
+    #[serde(default)]
+    pub body: Option<String>,
+}

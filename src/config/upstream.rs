@@ -1,0 +1,89 @@
+//! `upstreams:`
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::scalar::{Span, Text};
+
+/// A service behind the gateway.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Its addresses, taken in turn by weight.
+    pub targets: Vec<Target>,
+    /// Speak TLS to it.
+    #[serde(default)]
+    pub tls: Option<UpstreamTls>,
+    /// Deadlines.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// How long an idle connection is kept. Default: 30s. Keep it below the service's own.
+    #[serde(default)]
+    pub idle: Option<Span>,
+    /// Further targets tried when a connection cannot be made, 0 to 8. Default: 1.
+    #[serde(default)]
+    pub connect_retries: Option<u8>,
+    /// Bodies of its 5xx answers. Default: replace.
+    #[serde(default)]
+    pub error_bodies: ErrorBodies,
+}
+
+/// `HOST:PORT`, or with a weight.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Target {
+    /// `HOST:PORT`, weight 1.
+    Address(Text),
+    /// With a weight.
+    Weighted(WeightedTarget),
+}
+
+/// An address and its share.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedTarget {
+    /// `HOST:PORT`.
+    pub address: Text,
+    /// Share of the requests, 1 to 1000.
+    pub weight: u32,
+}
+
+/// TLS towards an upstream. The certificate and its name are always verified.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// The name its certificate must bear; also sent as SNI. A DNS name.
+    pub server_name: Text,
+    /// PEM file of the CAs that may have issued it. Default: the system's.
+    #[serde(default)]
+    pub ca: Option<Text>,
+}
+
+/// Deadlines of a request to an upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// Connecting, TLS included. Default: 2s.
+    #[serde(default)]
+    pub connect: Option<Span>,
+    /// Each wait for bytes of the answer. Default: 30s.
+    #[serde(default)]
+    pub read: Option<Span>,
+    /// Each wait until bytes are taken. Default: 30s.
+    #[serde(default)]
+    pub write: Option<Span>,
+    /// From the choice of the target to the last byte. Default: 60s.
+    #[serde(default)]
+    pub total: Option<Span>,
+}
+
+/// What becomes of the bodies of an upstream's 5xx answers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorBodies {
+    /// The gateway's problem document takes their place: stack traces stay inside.
+    #[default]
+    Replace,
+    /// They pass.
+    Pass,
+}

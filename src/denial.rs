@@ -1,0 +1,403 @@
+//! Every way to say no.
+//!
+//! One closed set: status, reason, public code, challenge and gate are total functions of it, so a new way to refuse
+//! cannot be forgotten anywhere. The *reason* is precise and goes to records, metrics and `explain`; the *code* is what
+//! the client is told, coarser where detail would help an attacker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::gates::authn::AuthnError;
+use crate::head::Malformed;
+
+/// What a gate says: its result, or why not.
+pub type Verdict<T = ()> = Result<T, Denial>;
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denial {
+    /// The head can be understood in more than one way.
+    Malformed(Malformed),
+    /// Plain HTTP carried something that must not cross the network unprotected (S10).
+    PlainHttp(PlainHttp),
+    /// No route has this host and path.
+    NoRoute,
+    /// The path is known, the method is not; holds the value of `Allow`.
+    MethodNotAllowed(Arc<str>),
+    /// No credential, or one that is not good.
+    Unauthenticated(AuthnError),
+    /// The caller is known and may not.
+    Forbidden(Forbidden),
+    /// What was sent is not what the route takes.
+    Content(ContentError),
+    /// Something that the decision needs is missing. Never the client's fault.
+    Unavailable(Dependency, Duration),
+    /// Admitted, but the upstream did not answer.
+    Upstream(UpstreamError),
+    /// A fault of ours.
+    Internal,
+}
+
+/// Why an authenticated caller is refused. Holds the scopes that the route asks for, apart by spaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forbidden {
+    /// A scope is missing.
+    Scope(Arc<str>),
+    /// None of the route's roles is granted.
+    Role,
+}
+
+/// Why a request's content is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentError {
+    /// Longer than the route's limit.
+    TooLarge,
+    /// A body without Content-Type.
+    TypeMissing,
+    /// More than one Content-Type.
+    TypeRepeated,
+    /// Content-Type is not a media type, or names a charset other than UTF-8.
+    TypeMalformed,
+    /// Not one of the route's media types.
+    TypeNotAllowed,
+    /// Content-Encoding: what cannot be read cannot be judged.
+    Encoded,
+    /// The client stopped sending before the announced end.
+    Incomplete,
+}
+
+/// What plain HTTP must not carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// A credential: it was exposed and should be replaced.
+    Credential,
+    /// A body, or a method that is not safe to repeat.
+    Body,
+}
+
+/// Outside evidence that a decision may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependency {
+    /// The keys of a token's issuer.
+    IdentityProvider,
+}
+
+/// Why an upstream did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamError {
+    /// No target has an address.
+    Unresolved,
+    /// No connection within the deadline.
+    ConnectTimeout,
+    /// The connection was refused or broke while it was made.
+    ConnectFailed,
+    /// The certificate or the TLS handshake was not acceptable.
+    Tls,
+    /// No answer within the deadline.
+    Timeout,
+    /// The connection broke before the answer was complete.
+    Broken,
+    /// The answer was not HTTP.
+    Malformed,
+}
+
+/// The gates, in the order of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gate {
+    /// Canonical head
+    Head,
+    /// Host, path and method
+    Route,
+    /// Who
+    Authn,
+    /// May they
+    Authz,
+    /// What is sent
+    Content,
+    /// After admission
+    Upstream,
+}
+
+impl Gate {
+    /// Stable word for records and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Gate::Head => "head",
+            Gate::Route => "route",
+            Gate::Authn => "authn",
+            Gate::Authz => "authz",
+            Gate::Content => "content",
+            Gate::Upstream => "upstream",
+        }
+    }
+}
+
+impl Denial {
+    /// Which gate refuses so.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        match self {
+            Denial::Malformed(_) | Denial::PlainHttp(_) => Gate::Head,
+            Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
+            Denial::Unauthenticated(_) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
+            Denial::Forbidden(_) => Gate::Authz,
+            Denial::Content(_) => Gate::Content,
+            Denial::Upstream(_) | Denial::Internal => Gate::Upstream,
+        }
+    }
+
+    /// The status that the client gets; never below 400.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Denial::Malformed(Malformed::Method) => StatusCode::METHOD_NOT_ALLOWED,
+            Denial::Malformed(_) => StatusCode::BAD_REQUEST,
+            Denial::PlainHttp(_) | Denial::Forbidden(_) => StatusCode::FORBIDDEN,
+            Denial::NoRoute => StatusCode::NOT_FOUND,
+            Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Denial::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Denial::Content(why) => match why {
+                ContentError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                ContentError::Incomplete => StatusCode::BAD_REQUEST,
+                ContentError::TypeMissing
+                | ContentError::TypeRepeated
+                | ContentError::TypeMalformed
+                | ContentError::TypeNotAllowed
+                | ContentError::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            },
+            Denial::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
+            Denial::Upstream(why) => match why {
+                UpstreamError::Unresolved => StatusCode::SERVICE_UNAVAILABLE,
+                UpstreamError::ConnectTimeout | UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
+                UpstreamError::ConnectFailed
+                | UpstreamError::Tls
+                | UpstreamError::Broken
+                | UpstreamError::Malformed => StatusCode::BAD_GATEWAY,
+            },
+            Denial::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The precise, stable word for records, metrics and `explain`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Denial::Malformed(why) => why.reason(),
+            Denial::PlainHttp(PlainHttp::Credential) => "plaintext_credential",
+            Denial::PlainHttp(PlainHttp::Body) => "plaintext_body",
+            Denial::NoRoute => "route_unknown",
+            Denial::MethodNotAllowed(_) => "method_not_allowed",
+            Denial::Unauthenticated(why) => why.reason(),
+            Denial::Forbidden(Forbidden::Scope(_)) => "scope_missing",
+            Denial::Forbidden(Forbidden::Role) => "role_missing",
+            Denial::Content(why) => match why {
+                ContentError::TooLarge => "body_too_large",
+                ContentError::TypeMissing => "content_type_missing",
+                ContentError::TypeRepeated => "content_type_repeated",
+                ContentError::TypeMalformed => "content_type_malformed",
+                ContentError::TypeNotAllowed => "content_type_not_allowed",
+                ContentError::Encoded => "content_encoding",
+                ContentError::Incomplete => "body_incomplete",
+            },
+            Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
+            Denial::Upstream(why) => match why {
+                UpstreamError::Unresolved => "upstream_unresolved",
+                UpstreamError::ConnectTimeout => "upstream_connect_timeout",
+                UpstreamError::ConnectFailed => "upstream_connect_failed",
+                UpstreamError::Tls => "upstream_tls",
+                UpstreamError::Timeout => "upstream_timeout",
+                UpstreamError::Broken => "upstream_broken",
+                UpstreamError::Malformed => "upstream_malformed",
+            },
+            Denial::Internal => "internal_error",
+        }
+    }
+
+    /// The stable word that the client is told.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Denial::Malformed(Malformed::Method) => "method_not_allowed",
+            Denial::Malformed(_) => "request_malformed",
+            Denial::Unauthenticated(why) => why.public_code(),
+            Denial::Forbidden(Forbidden::Scope(_)) => "insufficient_scope",
+            Denial::Forbidden(Forbidden::Role) => "insufficient_role",
+            Denial::Upstream(why) => match why {
+                UpstreamError::ConnectTimeout | UpstreamError::Timeout => "upstream_timeout",
+                UpstreamError::Unresolved
+                | UpstreamError::ConnectFailed
+                | UpstreamError::Tls
+                | UpstreamError::Broken
+                | UpstreamError::Malformed => "upstream_unavailable",
+            },
+            Denial::PlainHttp(_)
+            | Denial::NoRoute
+            | Denial::MethodNotAllowed(_)
+            | Denial::Content(_)
+            | Denial::Unavailable(..)
+            | Denial::Internal => self.reason(),
+        }
+    }
+
+    /// One sentence for the client. Nothing of the request is repeated in it.
+    #[must_use]
+    pub fn detail(&self) -> &'static str {
+        match self {
+            Denial::Malformed(Malformed::Method) => "This method is not served here.",
+            Denial::Malformed(_) => "The request can be understood in more than one way, or not at all.",
+            Denial::PlainHttp(PlainHttp::Credential) => {
+                "A credential was sent over plain HTTP. It has to be considered exposed: replace it, and use HTTPS."
+            }
+            Denial::PlainHttp(PlainHttp::Body) => "This was sent over plain HTTP. Use HTTPS.",
+            Denial::NoRoute => "There is nothing here.",
+            Denial::MethodNotAllowed(_) => "The resource does not take this method; see Allow.",
+            Denial::Unauthenticated(why) => why.description(),
+            Denial::Forbidden(Forbidden::Scope(_)) => "The token lacks a scope that this resource asks for.",
+            Denial::Forbidden(Forbidden::Role) => "The caller has none of the roles that this resource asks for.",
+            Denial::Content(why) => match why {
+                ContentError::TooLarge => "The body is larger than this resource takes.",
+                ContentError::TypeMissing => "The body has no Content-Type.",
+                ContentError::TypeRepeated => "There is more than one Content-Type.",
+                ContentError::TypeMalformed => "Content-Type is malformed, or its charset is not UTF-8.",
+                ContentError::TypeNotAllowed => "The resource does not take this media type.",
+                ContentError::Encoded => "The resource does not take encoded bodies; send it without Content-Encoding.",
+                ContentError::Incomplete => "The body ended early.",
+            },
+            Denial::Unavailable(Dependency::IdentityProvider, _) => {
+                "The token cannot be checked now. This is not a fault of the token; try again later."
+            }
+            Denial::Upstream(UpstreamError::ConnectTimeout | UpstreamError::Timeout) => {
+                "The service did not answer in time."
+            }
+            Denial::Upstream(_) => "The service cannot be reached.",
+            Denial::Internal => "Something went wrong here.",
+        }
+    }
+
+    /// `WWW-Authenticate` (RFC 6750 section 3), on every 401 and where a scope would help.
+    #[must_use]
+    pub fn challenge(&self) -> Option<String> {
+        match self {
+            // no credential: no error code, so that nothing is told to who did not even try (section 3.1)
+            Denial::Unauthenticated(AuthnError::CredentialsMissing) => Some("Bearer realm=\"durward\"".to_owned()),
+            Denial::Unauthenticated(why) => Some(format!(
+                "Bearer realm=\"durward\", error=\"invalid_token\", error_description=\"{}\"",
+                why.description()
+            )),
+            Denial::Forbidden(Forbidden::Scope(scopes)) => {
+                Some(format!("Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""))
+            }
+            _ => None,
+        }
+    }
+
+    /// `Allow`, on 405 (RFC 9110 section 15.5.6).
+    #[must_use]
+    pub fn allow(&self) -> Option<&str> {
+        match self {
+            Denial::MethodNotAllowed(allow) => Some(allow),
+            // CONNECT and TRACE: no path was looked at, so there is nothing to allow
+            Denial::Malformed(Malformed::Method) => Some(""),
+            _ => None,
+        }
+    }
+
+    /// `Retry-After` in whole seconds, at least 1.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Denial::Unavailable(_, after) => Some(after.as_secs().max(1)),
+            Denial::Upstream(UpstreamError::Unresolved) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection is in a state that only closing it ends safely.
+    #[must_use]
+    pub fn closes(&self) -> bool {
+        matches!(
+            self,
+            Denial::Malformed(_) | Denial::Content(ContentError::TooLarge | ContentError::Incomplete) | Denial::Internal
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_denial() -> Vec<Denial> {
+        let mut all: Vec<Denial> = Malformed::ALL.iter().map(|m| Denial::Malformed(*m)).collect();
+        all.extend(AuthnError::ALL.iter().map(|e| Denial::Unauthenticated(*e)));
+        all.extend([
+            Denial::PlainHttp(PlainHttp::Credential),
+            Denial::PlainHttp(PlainHttp::Body),
+            Denial::NoRoute,
+            Denial::MethodNotAllowed("GET".into()),
+            Denial::Forbidden(Forbidden::Scope("a b".into())),
+            Denial::Forbidden(Forbidden::Role),
+            Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
+            Denial::Internal,
+        ]);
+        all.extend(
+            [
+                ContentError::TooLarge,
+                ContentError::TypeMissing,
+                ContentError::TypeRepeated,
+                ContentError::TypeMalformed,
+                ContentError::TypeNotAllowed,
+                ContentError::Encoded,
+                ContentError::Incomplete,
+            ]
+            .map(Denial::Content),
+        );
+        all.extend(
+            [
+                UpstreamError::Unresolved,
+                UpstreamError::ConnectTimeout,
+                UpstreamError::ConnectFailed,
+                UpstreamError::Tls,
+                UpstreamError::Timeout,
+                UpstreamError::Broken,
+                UpstreamError::Malformed,
+            ]
+            .map(Denial::Upstream),
+        );
+        all
+    }
+
+    #[test]
+    fn every_denial_has_an_error_status_and_a_reason_of_its_own() {
+        let all = every_denial();
+        let mut reasons: Vec<_> = all.iter().map(Denial::reason).collect();
+        for denial in &all {
+            assert!(denial.status().as_u16() >= 400, "{denial:?}");
+            assert!(denial.reason().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+            assert_eq!(denial.status() == StatusCode::UNAUTHORIZED, matches!(denial, Denial::Unauthenticated(_)));
+            // RFC 9110 sections 15.5.2 and 15.5.6: a 401 has a challenge, a 405 has Allow
+            assert!(denial.status() != StatusCode::UNAUTHORIZED || denial.challenge().is_some());
+            assert!(denial.status() != StatusCode::METHOD_NOT_ALLOWED || denial.allow().is_some());
+            assert!(denial.status() != StatusCode::SERVICE_UNAVAILABLE || denial.retry_after() >= Some(1));
+        }
+        let count = reasons.len();
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), count, "two denials share a reason");
+    }
+
+    #[test]
+    fn a_denial_is_small() {
+        assert!(size_of::<Denial>() <= 24, "{}", size_of::<Denial>());
+    }
+
+    // S63
+    #[test]
+    fn a_missing_scope_is_challenged_by_name() {
+        let denial = Denial::Forbidden(Forbidden::Scope("read:lien_info".into()));
+        let challenge = denial.challenge().unwrap();
+        assert!(challenge.contains("error=\"insufficient_scope\", scope=\"read:lien_info\""), "{challenge}");
+    }
+}

@@ -1,0 +1,103 @@
+//! Verdicts on credentials seen before, so that a signature is checked once for each token and not for each request.
+//!
+//! Keyed by the SHA-256 of the whole token: two tokens that differ in one bit of the signature are two tokens. Good and
+//! bad verdicts are kept apart, so that a flood of forgeries evicts nothing but forgeries. A verdict holds only while the
+//! keys and the settings that it was made with do; whoever looks it up checks that.
+
+use std::fmt;
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use super::AuthnError;
+use crate::clock::UnixTime;
+use crate::identity::Client;
+
+/// Good verdicts kept at most: about 1 KiB each with a typical token.
+const GOOD: usize = 65_536;
+/// Bad verdicts kept at most: about 100 bytes each.
+const BAD: usize = 16_384;
+
+/// SHA-256 of a token.
+pub type Digest = [u8; 32];
+
+/// The digest under which a token's verdict is kept.
+#[must_use]
+pub fn digest(token: &str) -> Digest {
+    openssl::sha::sha256(token.as_bytes())
+}
+
+/// A token was good.
+#[derive(Debug, Clone)]
+pub struct Good {
+    /// Whose.
+    pub client: Arc<Client>,
+    /// `exp`, with the issuer's tolerance.
+    pub until: UnixTime,
+    /// Generation of the keys that verified it.
+    pub keys: u64,
+    /// Settings that it was judged by.
+    pub policy: u64,
+}
+
+/// A token was not good.
+#[derive(Debug, Clone, Copy)]
+pub struct Bad {
+    /// Why.
+    pub why: AuthnError,
+    /// The issuer that it names.
+    pub issuer: usize,
+    /// Generation of the keys that it was checked with.
+    pub keys: u64,
+    /// Settings that it was judged by.
+    pub policy: u64,
+}
+
+/// The memory. Bounded; forgets the least useful first.
+pub struct Verdicts {
+    good: Cache<Digest, Good>,
+    bad: Cache<Digest, Bad>,
+}
+
+impl Verdicts {
+    /// For this many good and bad verdicts.
+    #[must_use]
+    pub fn new(good: usize, bad: usize) -> Verdicts {
+        Verdicts { good: Cache::new(good), bad: Cache::new(bad) }
+    }
+
+    pub(super) fn good(&self, digest: &Digest) -> Option<Good> {
+        self.good.get(digest)
+    }
+
+    pub(super) fn bad(&self, digest: &Digest) -> Option<Bad> {
+        self.bad.get(digest)
+    }
+
+    pub(super) fn remember_good(&self, digest: Digest, verdict: Good) {
+        self.good.insert(digest, verdict);
+    }
+
+    pub(super) fn remember_bad(&self, digest: Digest, verdict: Bad) {
+        self.bad.insert(digest, verdict);
+    }
+
+    /// How many good and bad verdicts are kept now.
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize) {
+        (self.good.len(), self.bad.len())
+    }
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        Verdicts::new(GOOD, BAD)
+    }
+}
+
+impl fmt::Debug for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (good, bad) = self.kept();
+        f.debug_struct("Verdicts").field("good", &good).field("bad", &bad).finish()
+    }
+}

@@ -1,0 +1,134 @@
+//! Where compilation writes down what it finds, and the readings that every noun needs.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::fault::{Fault, Severity};
+use crate::config::path::ConfigPath;
+use crate::config::positions::Positions;
+use crate::config::scalar::{Lookup, Secret, Span, Text};
+use crate::secrets::Sources;
+
+/// The faults found so far, and what is needed to place and find them.
+#[derive(Debug)]
+pub(super) struct Findings<'a> {
+    positions: &'a Positions,
+    removed: &'a [String],
+    sources: &'a Sources,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Findings<'a> {
+    pub(super) fn new(positions: &'a Positions, removed: &'a [String], sources: &'a Sources) -> Findings<'a> {
+        Findings { positions, removed, sources, faults: Vec::new() }
+    }
+
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    pub(super) fn sources(&self) -> &'a Sources {
+        self.sources
+    }
+
+    /// `help`: what to do, or nothing.
+    pub(super) fn error(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
+        let help = Some(help.into()).filter(|help| !help.is_empty());
+        self.faults.push(self.positions.fault(at.as_str(), message.into(), help));
+    }
+
+    pub(super) fn warning(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
+        let help = Some(help.into()).filter(|help| !help.is_empty());
+        let fault = self.positions.fault(at.as_str(), message.into(), help);
+        self.faults.push(Fault { severity: Severity::Warning, ..fault });
+    }
+
+    pub(super) fn line(&self, at: &ConfigPath) -> u32 {
+        self.positions.line(at.as_str())
+    }
+
+    /// A name that should be among `known`. Says nothing where the one that was meant had faults of its own.
+    pub(super) fn unknown<'n>(
+        &mut self,
+        at: &ConfigPath,
+        noun: &str,
+        map: &str,
+        name: &str,
+        known: impl Iterator<Item = &'n str>,
+    ) {
+        let definition = ConfigPath::root().key(map).key(name);
+        if self.removed.iter().any(|path| path == definition.as_str() || path == map) {
+            return;
+        }
+        let known: Vec<&str> = known.collect();
+        let nearest = known
+            .iter()
+            .map(|k| (strsim::damerau_levenshtein(name, k), *k))
+            .filter(|(distance, k)| *distance <= k.len().max(3) / 3)
+            .min();
+        let help = match nearest {
+            Some((_, nearest)) => format!("did you mean `{nearest}`?"),
+            None if known.is_empty() => format!("there is nothing under `{map}`"),
+            None => format!("`{map}` has {}", known.join(", ")),
+        };
+        self.error(at, format!("unknown {noun} `{name}`"), help);
+    }
+
+    /// A text with its references resolved; a fault where one cannot be.
+    pub(super) fn text(&mut self, at: &ConfigPath, text: &Text) -> Option<String> {
+        match text.resolve(self.sources) {
+            Ok(text) => Some(text),
+            Err(why) => {
+                self.error(at, why.to_string(), "");
+                None
+            }
+        }
+    }
+
+    /// A secret; never shown.
+    pub(super) fn secret(&mut self, at: &ConfigPath, secret: &Secret) -> Option<String> {
+        match secret.resolve(self.sources) {
+            Ok(secret) => Some(secret),
+            Err(why) => {
+                self.error(at, why.to_string(), "");
+                None
+            }
+        }
+    }
+
+    /// The contents of the file that a text names.
+    pub(super) fn file(&mut self, at: &ConfigPath, name: &Text) -> Option<String> {
+        let name = self.text(at, name)?;
+        self.read(at, &name)
+    }
+
+    /// The contents of a file.
+    pub(super) fn read(&mut self, at: &ConfigPath, name: &str) -> Option<String> {
+        match self.sources.file(Path::new(name)) {
+            Ok(contents) => Some(contents),
+            Err(why) => {
+                let path = self.sources.path(Path::new(name));
+                self.error(at, format!("cannot read {}: {why}", path.display()), "");
+                None
+            }
+        }
+    }
+
+    /// A duration within `range`, or the default.
+    pub(super) fn duration(
+        &mut self,
+        at: &ConfigPath,
+        span: Option<Span>,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        let Some(span) = span else { return default };
+        let duration = span.duration();
+        if !range.contains(&duration) {
+            self.error(at, format!("must be {:?} to {:?}", range.start(), range.end()), "");
+            return default;
+        }
+        duration
+    }
+}

@@ -1,0 +1,220 @@
+//! `listeners:` and `trusted_proxies:`
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+use super::certificates::certified_key;
+use super::findings::Findings;
+use crate::config::path::ConfigPath;
+use crate::config::scalar::Text;
+use crate::config::{self, Plaintext, Redirect, TlsProfile, TlsVersion};
+use crate::gateway::router::HostPattern;
+use crate::gateway::{Listener, Purpose, Route, TlsPolicy};
+
+/// AEAD with forward secrecy, nothing else (S5).
+const TLS12_CIPHERS: [&str; 6] = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+];
+
+/// In this order: who offers all gets one of the first two (S6).
+const TLS13_CIPHERSUITES: [&str; 3] =
+    ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"];
+
+/// Two years (S11).
+const HSTS_MAX_AGE: Duration = Duration::from_secs(63_072_000);
+
+pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_>) -> Vec<Listener> {
+    let root = ConfigPath::root().key("listeners");
+    if listeners.is_empty() {
+        findings.error(&root, "there is no listener", "");
+    }
+    let mut seen = BTreeSet::new();
+    let compiled = listeners.iter().enumerate().filter_map(|(index, listener)| {
+        let at = root.index(index);
+        let config::Listener { address, tls, redirect_https, plaintext } = listener;
+        let address = address_of(&at.key("address"), address, findings);
+        if let Some(address) = address
+            && !seen.insert(address)
+        {
+            findings.error(&at.key("address"), format!("{address} is listened on already"), "");
+        }
+        let purpose = match (tls, redirect_https, plaintext) {
+            (Some(tls), None, None) => Purpose::Tls(tls_policy(&at.key("tls"), tls, findings)?),
+            (None, Some(redirect), None) => {
+                Purpose::Redirect(redirect_port(&at.key("redirect_https"), redirect, findings)?)
+            }
+            (None, None, Some(Plaintext { reason })) => {
+                if reason.trim().is_empty() {
+                    findings.error(&at.key("plaintext").key("reason"), "the reason is empty", "");
+                }
+                Purpose::Plaintext(reason.clone())
+            }
+            _ => {
+                findings.error(
+                    &at,
+                    "a listener has exactly one of `tls`, `redirect_https` and `plaintext`",
+                    "plain HTTP is proxied only for a written reason: `plaintext: { reason: … }`",
+                );
+                return None;
+            }
+        };
+        Some(Listener { address: address?, purpose })
+    });
+    compiled.collect()
+}
+
+/// An address with a port other than 0.
+pub(super) fn address_of(at: &ConfigPath, text: &Text, findings: &mut Findings<'_>) -> Option<SocketAddr> {
+    let text = findings.text(at, text)?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Some(address),
+        _ => {
+            findings.error(at, format!("`{text}` is not an address with a port"), "write `0.0.0.0:443` or `[::]:443`");
+            None
+        }
+    }
+}
+
+fn redirect_port(at: &ConfigPath, redirect: &Redirect, findings: &mut Findings<'_>) -> Option<u16> {
+    let text = match redirect {
+        Redirect::Switch(true) | Redirect::To(config::RedirectTo { port: None }) => return Some(443),
+        Redirect::Switch(false) => {
+            findings.error(at, "`redirect_https: false` says nothing", "leave the key out");
+            return None;
+        }
+        Redirect::To(config::RedirectTo { port: Some(config::Port::Number(port)) }) => port.to_string(),
+        Redirect::To(config::RedirectTo { port: Some(config::Port::Text(port)) }) => {
+            findings.text(&at.key("port"), port)?
+        }
+    };
+    let port = text.parse::<u16>().ok().filter(|port| *port != 0);
+    if port.is_none() {
+        findings.error(&at.key("port"), "not a port: 1 to 65535", "");
+    }
+    port
+}
+
+fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -> Option<TlsPolicy> {
+    let config::Tls { profile, min_version, ciphers, ciphersuites, certificates, http2, hsts_max_age } = tls;
+    let tls12 = match (profile, min_version) {
+        (TlsProfile::Modern, Some(TlsVersion::V1_2)) => {
+            findings.error(
+                &at.key("min_version"),
+                "profile `modern` is TLS 1.3 only",
+                "use `profile: intermediate`, or leave `min_version` out",
+            );
+            false
+        }
+        (TlsProfile::Modern, _) | (_, Some(TlsVersion::V1_3)) => false,
+        (TlsProfile::Intermediate, None | Some(TlsVersion::V1_2)) => true,
+    };
+    if ciphers.is_some() && !tls12 {
+        // S7
+        findings.warning(
+            &at.key("ciphers"),
+            "these TLS 1.2 suites have no effect: the lowest version is TLS 1.3",
+            "TLS 1.3 suites are chosen with `ciphersuites`",
+        );
+    }
+    let ciphers = suites(&at.key("ciphers"), ciphers.as_deref(), &TLS12_CIPHERS, findings);
+    let ciphersuites = suites(&at.key("ciphersuites"), ciphersuites.as_deref(), &TLS13_CIPHERSUITES, findings);
+
+    let list = at.key("certificates");
+    if certificates.is_empty() {
+        findings.error(&list, "there is no certificate", "");
+    }
+    let certificates: Vec<_> = certificates
+        .iter()
+        .enumerate()
+        .filter_map(|(index, certificate)| certified_key(&list.index(index), certificate, findings))
+        .collect();
+
+    let day = Duration::from_secs(86_400);
+    let max_age =
+        findings.duration(&at.key("hsts_max_age"), *hsts_max_age, HSTS_MAX_AGE, Duration::ZERO..=day * 3650);
+    let hsts = HeaderValue::from_str(&format!("max-age={}", max_age.as_secs())).ok()?;
+    Some(TlsPolicy { tls12, ciphers, ciphersuites, certificates, http2: *http2, hsts })
+}
+
+fn suites(at: &ConfigPath, asked: Option<&[String]>, allowed: &[&str], findings: &mut Findings<'_>) -> String {
+    let Some(asked) = asked else { return allowed.join(":") };
+    if asked.is_empty() {
+        findings.error(at, "the list is empty", "leave the key out for the profile's own");
+    }
+    for (index, suite) in asked.iter().enumerate() {
+        if !allowed.contains(&suite.as_str()) {
+            findings.error(
+                &at.index(index),
+                format!("suite `{suite}` is not allowed: only AEAD with forward secrecy is"),
+                format!("one of {}", allowed.join(", ")),
+            );
+        }
+    }
+    asked.join(":")
+}
+
+/// `trusted_proxies:`
+pub(super) fn networks(networks: &[Text], findings: &mut Findings<'_>) -> Vec<IpNet> {
+    let root = ConfigPath::root().key("trusted_proxies");
+    let parsed = networks.iter().enumerate().filter_map(|(index, network)| {
+        let at = root.index(index);
+        let text = findings.text(&at, network)?;
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
+        match network {
+            None => findings.error(&at, format!("`{text}` is not a network"), "write `10.0.0.0/8` or an address"),
+            Some(network) if network.prefix_len() == 0 => {
+                findings.error(&at, "this believes everybody", "name the networks of your own proxies");
+            }
+            Some(_) => {}
+        }
+        network
+    });
+    parsed.collect()
+}
+
+/// Every host that a route names must be covered by a certificate of some TLS listener (S23).
+pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &mut Findings<'_>) {
+    let tls: Vec<&TlsPolicy> = listeners
+        .iter()
+        .filter_map(|listener| match &listener.purpose {
+            Purpose::Tls(tls) => Some(tls),
+            Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
+        })
+        .collect();
+    if tls.is_empty() {
+        return;
+    }
+    let names: Vec<&String> = tls.iter().flat_map(|tls| &tls.certificates).flat_map(|c| &c.names).collect();
+    for (index, route) in routes.iter().enumerate() {
+        let covered = match &route.host {
+            HostPattern::Any => true,
+            HostPattern::Exact(host) => names.iter().any(|name| covers(name, host)),
+            HostPattern::Wildcard(suffix) => names.iter().any(|name| name.strip_prefix("*.") == Some(suffix)),
+        };
+        if !covered {
+            findings.error(
+                &ConfigPath::root().key("routes").index(index).key("match").key("host"),
+                format!("no certificate is for `{}`", route.host),
+                "clients would refuse the connection",
+            );
+        }
+    }
+}
+
+/// Whether a certificate's name covers a host (RFC 6125 section 6.4.3).
+#[must_use]
+pub(crate) fn covers(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(suffix) => host.split_once('.').is_some_and(|(_, parent)| parent == suffix),
+        None => name == host,
+    }
+}

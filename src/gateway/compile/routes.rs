@@ -1,0 +1,336 @@
+//! `routes:` and `roles:`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use super::findings::Findings;
+use crate::config::path::ConfigPath;
+use crate::config::{self, Auth, Match, OneOrMany, RequestRules};
+use crate::gates::authn::{Authn, IssuerPolicy};
+use crate::gates::authz::{Authz, Role};
+use crate::gates::content::{self, Content};
+use crate::gateway::policy::Public;
+use crate::gateway::router::{Claim, Conflict, HostPattern};
+use crate::gateway::{Access, Action, Route, RouteId};
+use crate::head::{canonical_path, is_host_name};
+use crate::upstream::Upstream;
+
+/// S78
+const MAX_BODY: u64 = 1 << 20;
+/// Nothing in front of a service needs more.
+const MAX_MAX_BODY: u64 = 1 << 30;
+
+/// What routes refer to by name.
+struct Names<'a> {
+    issuers: &'a [IssuerPolicy],
+    roles: &'a BTreeMap<String, Role>,
+    upstreams: &'a [Upstream],
+}
+
+pub(super) fn roles(
+    roles: &BTreeMap<String, Vec<String>>,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<String, Role> {
+    let root = ConfigPath::root().key("roles");
+    let compiled = roles.iter().map(|(name, values)| {
+        if values.is_empty() || values.iter().any(|value| value.trim().is_empty()) {
+            findings.error(&root.key(name), "a role lists the token values that grant it", "");
+        }
+        let granted_by = values.iter().map(|value| value.as_str().into()).collect();
+        (name.clone(), Role { name: name.as_str().into(), granted_by })
+    });
+    compiled.collect()
+}
+
+pub(super) fn compile(
+    routes: &[config::Route],
+    issuers: &[IssuerPolicy],
+    roles: &BTreeMap<String, Role>,
+    upstreams: &[Upstream],
+    findings: &mut Findings<'_>,
+) -> (Vec<Route>, Vec<Claim>) {
+    let root = ConfigPath::root().key("routes");
+    if routes.is_empty() {
+        findings.error(&root, "there is no route: everything would be refused", "");
+    }
+    let names = Names { issuers, roles, upstreams };
+    let (mut compiled, mut claims, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for (index, route) in routes.iter().enumerate() {
+        let at = root.index(index);
+        let (route, claim) = self::route(&at, route, RouteId(index), &names, findings);
+        if !ids.insert(route.id.clone()) {
+            findings.error(&at.key("id"), format!("another route is called `{}`", route.id), "give this one an `id`");
+        }
+        compiled.push(route);
+        claims.extend(claim);
+    }
+    (compiled, claims)
+}
+
+/// Always makes a route, so that the index of each stays the one in the file; a fault keeps the snapshot from being used.
+fn route(
+    at: &ConfigPath,
+    route: &config::Route,
+    id: RouteId,
+    names: &Names<'_>,
+    findings: &mut Findings<'_>,
+) -> (Route, Option<Claim>) {
+    let config::Route { id: name, matches, auth, public, request, upstream, respond } = route;
+    let Match { host, methods, path } = matches;
+    let at_match = at.key("match");
+    let host = self::host(&at_match.key("host"), host.as_deref(), findings);
+    let methods = self::methods(&at_match.key("methods"), methods, findings);
+    let template_fits = template(&at_match.key("path"), path, findings);
+
+    let access = match (auth, public) {
+        (Some(auth), None) => protected(&at.key("auth"), auth, names, findings),
+        (None, Some(config::Public { reason, owner })) => {
+            let at = at.key("public");
+            for (key, text) in [("reason", reason), ("owner", owner)] {
+                if text.trim().is_empty() {
+                    findings.error(&at.key(key), format!("`{key}` is empty"), "it shows in every audit");
+                }
+            }
+            let (reason, owner) = (reason.as_str().into(), owner.as_str().into());
+            Access::Public(Public { reason, owner, line: findings.line(&at) })
+        }
+        (auth, _) => {
+            // S36: never neither, never both
+            findings.error(
+                at,
+                if auth.is_some() { "a route is not `auth` and `public` at once" } else { "the route says not who may use it" },
+                "add `auth: { jwt: … }`, or `public: { reason: …, owner: … }` if everybody may",
+            );
+            Access::Protected {
+                authn: Authn { issuers: Box::default(), line: 0 },
+                authz: Authz::default(),
+            }
+        }
+    };
+    let action = action(at, upstream.as_deref(), respond.as_ref(), names, findings);
+    let spelled: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let default_name = match &host {
+        Some(HostPattern::Any) | None => format!("{} {path}", spelled.join(",")),
+        Some(host) => format!("{} {host}{path}", spelled.join(",")),
+    };
+    let name = name.clone().unwrap_or(default_name);
+    if name.trim().is_empty() {
+        findings.error(&at.key("id"), "the id is empty", "");
+    }
+    let claim = host.clone().filter(|_| template_fits).map(|host| Claim {
+        host,
+        path: path.as_str().into(),
+        methods: methods.clone(),
+        route: id,
+    });
+    let route = Route {
+        id: name.into(),
+        host: host.unwrap_or(HostPattern::Any),
+        methods: methods.into(),
+        path: path.as_str().into(),
+        access,
+        content: content(&at.key("request"), request, findings),
+        action,
+        line: findings.line(&at_match),
+    };
+    (route, claim)
+}
+
+fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Findings<'_>) -> Access {
+    let Auth { jwt, scopes, roles } = auth;
+    let at_jwt = at.key("jwt");
+    let asked = jwt.as_slice();
+    if asked.is_empty() {
+        findings.error(&at_jwt, "no issuer is named", "");
+    }
+    let issuers = asked.iter().enumerate().filter_map(|(index, name)| {
+        let at = if matches!(jwt, OneOrMany::One(_)) { at_jwt.clone() } else { at_jwt.index(index) };
+        let found = names.issuers.iter().position(|issuer| *issuer.name == **name);
+        if found.is_none() {
+            findings.unknown(&at, "issuer", "issuers", name, names.issuers.iter().map(|issuer| &*issuer.name));
+        }
+        found
+    });
+    let issuers = issuers.collect();
+    for (index, scope) in scopes.iter().enumerate() {
+        // scope-token of RFC 6749 section 3.3
+        let fits = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if scope.is_empty() || !scope.bytes().all(fits) {
+            findings.error(&at.key("scopes").index(index), format!("`{scope}` is not a scope"), "one scope an entry, without spaces");
+        }
+    }
+    let asked_roles = roles.iter().enumerate().filter_map(|(index, name)| {
+        let found = names.roles.get(name);
+        if found.is_none() {
+            findings.unknown(&at.key("roles").index(index), "role", "roles", name, names.roles.keys().map(String::as_str));
+        }
+        found.cloned()
+    });
+    let asked_roles = asked_roles.collect();
+    let line = findings.line(at);
+    Access::Protected {
+        authn: Authn { issuers, line },
+        authz: Authz {
+            scopes: scopes.iter().map(|scope| scope.as_str().into()).collect(),
+            scope_challenge: scopes.join(" ").into(),
+            roles: asked_roles,
+            line,
+        },
+    }
+}
+
+fn action(
+    at: &ConfigPath,
+    upstream: Option<&str>,
+    respond: Option<&config::Respond>,
+    names: &Names<'_>,
+    findings: &mut Findings<'_>,
+) -> Action {
+    let nothing = Action::Respond { status: StatusCode::NOT_FOUND, body: bytes::Bytes::new() };
+    match (upstream, respond) {
+        (Some(name), None) => match names.upstreams.iter().position(|upstream| *upstream.name == *name) {
+            Some(index) => Action::Upstream(index),
+            None => {
+                let known = names.upstreams.iter().map(|upstream| &*upstream.name);
+                findings.unknown(&at.key("upstream"), "upstream", "upstreams", name, known);
+                nothing
+            }
+        },
+        (None, Some(respond)) => {
+            let (at, status, body) = match respond {
+                config::Respond::Status(status) => (at.key("respond"), *status, None),
+                config::Respond::Answer(config::Answer { status, body }) => {
+                    (at.key("respond").key("status"), *status, body.clone())
+                }
+            };
+            match StatusCode::from_u16(status).ok().filter(|status| (200..600).contains(&status.as_u16())) {
+                Some(status) => Action::Respond { status, body: body.unwrap_or_default().into() },
+                None => {
+                    findings.error(&at, "must be 200 to 599", "");
+                    nothing
+                }
+            }
+        }
+        _ => {
+            findings.error(at, "a route has exactly one of `upstream` and `respond`", "");
+            nothing
+        }
+    }
+}
+
+fn content(at: &ConfigPath, rules: &RequestRules, findings: &mut Findings<'_>) -> Content {
+    let RequestRules { max_body, content_types } = rules;
+    let max_body = max_body.map_or(MAX_BODY, |size| size.bytes());
+    if max_body > MAX_MAX_BODY {
+        findings.error(&at.key("max_body"), "must be at most 1g", "");
+    }
+    let types = content_types.clone().unwrap_or_else(|| vec!["application/json".to_owned()]);
+    for (index, media_type) in types.iter().enumerate() {
+        if content::essence(media_type) != Some(media_type.as_str()) {
+            let at = at.key("content_types").index(index);
+            findings.error(&at, format!("`{media_type}` is not a media type"), "write `application/json`, without parameters");
+        }
+    }
+    let types = types.iter().map(|t| t.to_ascii_lowercase().into()).collect();
+    Content { max_body, types, line: findings.line(at) }
+}
+
+fn host(at: &ConfigPath, host: Option<&str>, findings: &mut Findings<'_>) -> Option<HostPattern> {
+    let Some(host) = host else { return Some(HostPattern::Any) };
+    let (name, pattern): (&str, fn(Box<str>) -> HostPattern) = match host.strip_prefix("*.") {
+        Some(suffix) => (suffix, HostPattern::Wildcard),
+        None => (host, HostPattern::Exact),
+    };
+    if !is_host_name(name) {
+        let help = "write `api.example` or `*.example`, in lower case and without port; leave it out for any host";
+        findings.error(at, format!("`{host}` is not a host"), help);
+        return None;
+    }
+    Some(pattern(name.to_ascii_lowercase().into()))
+}
+
+fn methods(at: &ConfigPath, methods: &[String], findings: &mut Findings<'_>) -> Vec<Method> {
+    if methods.is_empty() {
+        findings.error(at, "no method is allowed", "");
+    }
+    let mut compiled = Vec::new();
+    for (index, name) in methods.iter().enumerate() {
+        let at = at.index(index);
+        let upper = name.to_ascii_uppercase();
+        match name.parse::<Method>() {
+            Ok(Method::CONNECT | Method::TRACE) | Err(_) => {
+                findings.error(&at, format!("method `{name}` cannot be allowed"), "");
+            }
+            Ok(_) if upper != *name => {
+                findings.error(&at, format!("methods are case-sensitive: `{name}`"), format!("did you mean `{upper}`?"));
+            }
+            Ok(method) if compiled.contains(&method) => {
+                findings.error(&at, format!("`{method}` is listed twice"), "");
+            }
+            Ok(method) => compiled.push(method),
+        }
+    }
+    compiled
+}
+
+/// Checks a path template; its literal parts must be as a canonical path spells them, or nothing would ever match.
+fn template(at: &ConfigPath, path: &str, findings: &mut Findings<'_>) -> bool {
+    let mut names = BTreeSet::new();
+    let mut literal = String::new();
+    let segments: Vec<&str> = path.split('/').collect();
+    for (index, segment) in segments.iter().enumerate().skip(1) {
+        literal.push('/');
+        match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+            None if segment.contains(['{', '}']) => {
+                findings.error(at, format!("`{segment}` mixes text and a parameter"), "a parameter is a whole segment: `/{name}/`");
+                return false;
+            }
+            None => literal.push_str(segment),
+            Some(name) => {
+                let (name, rest) = name.strip_suffix('*').map_or((name, false), |name| (name, true));
+                let is_identifier = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                if !is_identifier || !names.insert(name) {
+                    findings.error(at, format!("`{segment}` is not a parameter, or its name is taken"), "");
+                    return false;
+                }
+                if rest && index + 1 != segments.len() {
+                    findings.error(at, format!("`{segment}` must be the last segment"), "");
+                    return false;
+                }
+                literal.push('x');
+            }
+        }
+    }
+    match canonical_path(&literal) {
+        Ok(None) if path.starts_with('/') => true,
+        Ok(Some(canonical)) => {
+            findings.error(at, "the path is not written in its canonical form", format!("write `{canonical}`"));
+            false
+        }
+        _ => {
+            findings.error(at, "not a path that a request could have", "it starts with `/` and has no empty, `.` or `..` segments");
+            false
+        }
+    }
+}
+
+/// Turns conflicts of the router into faults at the routes' places.
+pub(super) fn report(conflicts: Vec<Conflict>, routes: &[Route], findings: &mut Findings<'_>) {
+    let root = ConfigPath::root().key("routes");
+    for conflict in conflicts {
+        match conflict {
+            Conflict::Duplicate { route, earlier, method } => {
+                let earlier: Option<(&Arc<str>, u32)> = routes.get(earlier.0).map(|r| (&r.id, r.line));
+                let (id, line) = earlier.map_or(("?", 0), |(id, line)| (&**id, line));
+                findings.error(
+                    &root.index(route.0).key("match"),
+                    format!("{method} of this path belongs to the route `{id}` already (line {line})"),
+                    "",
+                );
+            }
+            Conflict::Path { route, why } => findings.error(&root.index(route.0).key("match").key("path"), why, ""),
+        }
+    }
+}

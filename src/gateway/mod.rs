@@ -1,0 +1,124 @@
+//! What was meant: the configuration, compiled into one immutable snapshot.
+//!
+//! A request is decided by one snapshot from beginning to end. What must outlive snapshots (keys, verdicts) is not here
+//! but in the [`World`](crate::world::World) that is handed to each decision.
+
+pub mod compile;
+pub mod policy;
+pub mod prove;
+pub mod router;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+pub use policy::{Access, Action, Route, RouteId};
+
+use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
+use crate::upstream::Upstream;
+use router::Router;
+
+/// The compiled configuration.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Identifies the configuration's text: hexadecimal SHA-256.
+    pub hash: String,
+    /// Identifies everything that a verdict on a credential depends on, so that verdicts outlive other changes.
+    pub authn_policy: u64,
+    pub(crate) router: Router,
+    /// All routes; a [`RouteId`] is an index into them.
+    pub routes: Box<[Route]>,
+    /// All issuers, by name.
+    pub issuers: Box<[IssuerPolicy]>,
+    /// How the identity is told to upstreams.
+    pub identity_headers: IdentityHeaders,
+    /// All upstreams.
+    pub upstreams: Box<[Upstream]>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Box<[IpNet]>,
+    /// The sockets.
+    pub listeners: Box<[Listener]>,
+    /// Where metrics and health are served.
+    pub admin: SocketAddr,
+    /// Where records go.
+    pub records: Records,
+    /// Pingora's own settings, as YAML for its own reader.
+    pub server: String,
+}
+
+impl Gateway {
+    /// A route of this snapshot. Ids are minted by `compile` of the same snapshot only.
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> Option<&Route> {
+        self.routes.get(id.0)
+    }
+}
+
+/// A socket and what it is for.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What a socket is for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// TLS, then the pipeline.
+    Tls(TlsPolicy),
+    /// The pipeline without TLS, for the written reason.
+    Plaintext(String),
+    /// Redirect to HTTPS on this port.
+    Redirect(u16),
+}
+
+/// TLS of a listener.
+#[derive(Debug)]
+pub struct TlsPolicy {
+    /// Whether TLS 1.2 is spoken.
+    pub tls12: bool,
+    /// OpenSSL's list of TLS 1.2 suites.
+    pub ciphers: String,
+    /// OpenSSL's list of TLS 1.3 suites.
+    pub ciphersuites: String,
+    /// The chains and keys; the first is the default.
+    pub certificates: Vec<CertifiedKey>,
+    /// Offer HTTP/2.
+    pub http2: bool,
+    /// Value of Strict-Transport-Security.
+    pub hsts: http::HeaderValue,
+}
+
+/// A certificate chain with its private key.
+#[derive(Debug, Clone)]
+pub struct CertifiedKey {
+    /// DNS names and addresses it is for, in lower case; `*.` kept.
+    pub names: Vec<String>,
+    /// Leaf first.
+    pub chain: Vec<openssl::x509::X509>,
+    /// Matches the leaf.
+    pub key: openssl::pkey::PKey<openssl::pkey::Private>,
+}
+
+/// Where records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    /// The sink.
+    pub to: RecordsTo,
+    /// Records that wait at most.
+    pub queue: usize,
+}
+
+/// A sink of records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordsTo {
+    /// Standard output.
+    Stdout,
+    /// Nowhere.
+    Off,
+    /// Appended to this file.
+    File(PathBuf),
+}

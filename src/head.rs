@@ -1,0 +1,278 @@
+//! The one canonical view of a request's head.
+//!
+//! Every gate, the router and the upstream see the same method, host, path and query: what was judged is what is
+//! sent. Whatever two readers could understand differently is refused here and never repaired (U15). It never looks at
+//! routes or identities.
+//!
+//! Sources: RFC 9110 section 7.2 (Host), RFC 9112 section 6 (framing), RFC 3986 section 3.3 (paths).
+
+mod authority;
+mod framing;
+mod path;
+
+use http::header::HeaderMap;
+use http::{Method, Uri, Version};
+
+pub use authority::Host;
+pub use framing::BodyLength;
+pub use path::CanonicalPath;
+pub(crate) use authority::is_name as is_host_name;
+pub(crate) use path::canonical as canonical_path;
+
+/// Why a head is not understood in exactly one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Malformed {
+    /// Neither origin-form nor an absolute-form that agrees with Host.
+    Target,
+    /// A character that a path cannot hold.
+    PathCharacter,
+    /// `%` without two hexadecimal digits.
+    PathEncoding,
+    /// An encoded character that some reader takes for syntax: `/ \ . % ; ? #`, NUL and other controls.
+    PathEncodedSyntax,
+    /// Percent-encoded bytes that are not UTF-8.
+    PathUtf8,
+    /// A `.` or `..` segment.
+    PathDotSegment,
+    /// An empty segment (`//`).
+    PathEmptySegment,
+    /// A `;` parameter.
+    PathParameter,
+    /// A character that a query cannot hold.
+    Query,
+    /// No Host.
+    HostMissing,
+    /// More than one Host.
+    HostRepeated,
+    /// Host is no name, address or port.
+    Host,
+    /// More than one Content-Length, a list, or no number.
+    ContentLength,
+    /// A transfer coding other than exactly `chunked`, or one where none may be.
+    TransferEncoding,
+    /// Content-Length beside Transfer-Encoding.
+    FramingConflict,
+    /// CONNECT or TRACE.
+    Method,
+}
+
+impl Malformed {
+    /// All of them, for tests and documentation.
+    pub const ALL: &[Malformed] = &[
+        Malformed::Target,
+        Malformed::PathCharacter,
+        Malformed::PathEncoding,
+        Malformed::PathEncodedSyntax,
+        Malformed::PathUtf8,
+        Malformed::PathDotSegment,
+        Malformed::PathEmptySegment,
+        Malformed::PathParameter,
+        Malformed::Query,
+        Malformed::HostMissing,
+        Malformed::HostRepeated,
+        Malformed::Host,
+        Malformed::ContentLength,
+        Malformed::TransferEncoding,
+        Malformed::FramingConflict,
+        Malformed::Method,
+    ];
+
+    /// Stable word for records, metrics and problem documents.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Malformed::Target => "target_malformed",
+            Malformed::PathCharacter => "path_character",
+            Malformed::PathEncoding => "path_encoding",
+            Malformed::PathEncodedSyntax => "path_encoded_syntax",
+            Malformed::PathUtf8 => "path_not_utf8",
+            Malformed::PathDotSegment => "path_dot_segment",
+            Malformed::PathEmptySegment => "path_empty_segment",
+            Malformed::PathParameter => "path_parameter",
+            Malformed::Query => "query_character",
+            Malformed::HostMissing => "host_missing",
+            Malformed::HostRepeated => "host_repeated",
+            Malformed::Host => "host_malformed",
+            Malformed::ContentLength => "content_length_malformed",
+            Malformed::TransferEncoding => "transfer_encoding",
+            Malformed::FramingConflict => "framing_conflict",
+            Malformed::Method => "method_forbidden",
+        }
+    }
+}
+
+/// What came over the wire, before it is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct RawHead<'a> {
+    /// As sent.
+    pub method: &'a Method,
+    /// The request target; for HTTP/2 with `:authority`.
+    pub uri: &'a Uri,
+    /// Protocol version.
+    pub version: Version,
+    /// All header fields.
+    pub headers: &'a HeaderMap,
+    /// Whether the transport has already said that no body follows (HTTP/2: END_STREAM on HEADERS).
+    pub ended: bool,
+}
+
+/// The canonical head. Cheap to make: nothing is copied unless it had to be changed.
+#[derive(Debug, Clone)]
+pub struct Head {
+    method: Method,
+    host: Host,
+    path: CanonicalPath,
+    uri: Uri,
+    version: Version,
+    body: BodyLength,
+}
+
+impl Head {
+    /// Judges a head.
+    ///
+    /// # Errors
+    /// The first thing found in it that is ambiguous or not allowed; see [`Malformed`].
+    pub fn parse(raw: RawHead<'_>) -> Result<Head, Malformed> {
+        if matches!(*raw.method, Method::CONNECT | Method::TRACE) {
+            return Err(Malformed::Method);
+        }
+        let host = Host::parse(raw.uri, raw.headers, raw.version)?;
+        let body = BodyLength::parse(raw.headers, raw.version, raw.ended)?;
+        let path = CanonicalPath::parse(raw.uri)?;
+        path::check_query(raw.uri.query())?;
+        Ok(Head {
+            method: raw.method.clone(),
+            host,
+            path,
+            uri: raw.uri.clone(),
+            version: raw.version,
+            body,
+        })
+    }
+
+    /// The method, as sent: methods are case-sensitive.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Host in lower case, without port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.host.name()
+    }
+
+    /// Host and port as they go upstream in `Host`.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.host.authority()
+    }
+
+    /// The canonical path, percent-encoded; what the router matches and the upstream receives.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.path.as_str(&self.uri)
+    }
+
+    /// The query without `?`, as sent.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    /// Whether the target as sent already is the canonical one, so that it can go upstream untouched.
+    #[must_use]
+    pub fn is_verbatim(&self) -> bool {
+        self.path.is_verbatim() && self.uri.scheme().is_none() && self.uri.authority().is_none()
+    }
+
+    /// Path and query in canonical form.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match self.query() {
+            Some(query) => format!("{}?{query}", self.path()),
+            None => self.path().to_owned(),
+        }
+    }
+
+    /// Version spoken by the client.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// How much body was announced.
+    #[must_use]
+    pub fn body(&self) -> BodyLength {
+        self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Head, Malformed> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                http::HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        Head::parse(RawHead {
+            method: &method.parse().unwrap(),
+            uri: &target.parse().unwrap(),
+            version: Version::HTTP_11,
+            headers: &map,
+            ended: false,
+        })
+    }
+
+    #[test]
+    fn a_plain_head_is_taken_as_it_is() {
+        let head = head("GET", "/v1/vehicles/1HG?full=yes", &[("host", "API.example:8443")]).unwrap();
+        assert_eq!((head.host(), head.path(), head.query()), ("api.example", "/v1/vehicles/1HG", Some("full=yes")));
+        assert_eq!(head.authority(), "api.example:8443");
+        assert!(head.is_verbatim());
+    }
+
+    #[test]
+    fn absolute_form_must_agree_with_host() {
+        let same = head("GET", "http://api.example/x", &[("host", "api.example")]).unwrap();
+        assert!(!same.is_verbatim());
+        assert_eq!(same.target(), "/x");
+        assert_eq!(head("GET", "http://other/x", &[("host", "api.example")]).unwrap_err(), Malformed::Target);
+    }
+
+    #[test]
+    fn methods_that_tunnel_or_reflect_are_refused() {
+        assert_eq!(head("TRACE", "/", &[("host", "a")]).unwrap_err(), Malformed::Method);
+    }
+
+    #[test]
+    fn framing_is_unambiguous_or_refused() {
+        let post = |extra: &[(&str, &str)]| {
+            let mut headers = vec![("host", "a")];
+            headers.extend_from_slice(extra);
+            head("POST", "/", &headers).map(|h| h.body())
+        };
+        assert_eq!(post(&[("content-length", "4")]), Ok(BodyLength::Known(4)));
+        assert_eq!(post(&[("transfer-encoding", "chunked")]), Ok(BodyLength::Unknown));
+        assert_eq!(post(&[]), Ok(BodyLength::None));
+        assert_eq!(
+            post(&[("content-length", "4"), ("content-length", "4")]),
+            Err(Malformed::ContentLength)
+        );
+        for bad in ["4, 4", "+4", "", " ", "0x4", "18446744073709551616"] {
+            assert_eq!(post(&[("content-length", bad)]), Err(Malformed::ContentLength), "{bad:?}");
+        }
+        for bad in ["gzip, chunked", "identity", "chunked, chunked", ""] {
+            assert_eq!(post(&[("transfer-encoding", bad)]), Err(Malformed::TransferEncoding), "{bad:?}");
+        }
+        assert_eq!(
+            post(&[("content-length", "4"), ("transfer-encoding", "chunked")]),
+            Err(Malformed::FramingConflict)
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! The services behind the gateway: their addresses, whose turn it is, and how they are spoken to.
+
+pub mod balance;
+pub mod resolve;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openssl::x509::X509;
+
+use balance::Schedule;
+use resolve::Named;
+
+/// A compiled upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its targets.
+    pub targets: Box<[Target]>,
+    /// Whose turn it is.
+    pub schedule: Schedule,
+    /// TLS towards it.
+    pub tls: Option<Tls>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+    /// Further targets tried when a connection cannot be made.
+    pub connect_retries: u8,
+    /// Whether bodies of its 5xx answers are replaced.
+    pub replace_error_bodies: bool,
+}
+
+/// One address of an upstream.
+#[derive(Debug)]
+pub enum Target {
+    /// Known.
+    Fixed(SocketAddr),
+    /// Looked up in the background.
+    Named(Named),
+}
+
+/// TLS towards an upstream; the certificate and its name are always verified.
+#[derive(Debug)]
+pub struct Tls {
+    /// Name that the certificate must bear, sent as SNI. Never empty: without it Pingora verifies nothing.
+    pub server_name: String,
+    /// CAs that may have issued it; none: the system's.
+    pub ca: Option<Arc<Box<[X509]>>>,
+    /// Keeps pooled connections of different trust apart: Pingora's own key ignores the CA.
+    pub group_key: u64,
+}
+
+/// Deadlines of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Connecting, TLS included.
+    pub connect: Duration,
+    /// Each wait for bytes of the answer.
+    pub read: Duration,
+    /// Each wait until bytes are taken.
+    pub write: Duration,
+    /// From the choice of the target to the last byte. Checked whenever bytes arrive, and bounds each wait: an answer
+    /// that stalls is given up after twice this time at the latest.
+    pub total: Duration,
+}
+
+impl Upstream {
+    /// The next address, in turn by weight; targets without an address are passed over. `None`: none has one.
+    #[must_use]
+    pub fn next(&self) -> Option<SocketAddr> {
+        (0..self.targets.len()).find_map(|_| self.targets.get(self.schedule.next())?.address()).or_else(|| {
+            // the turns of a heavy target without address may have filled the loop above
+            self.targets.iter().find_map(Target::address)
+        })
+    }
+}
+
+impl Target {
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Target::Fixed(address) => Some(*address),
+            Target::Named(named) => named.next(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a decision asks of the outside: time, keys, and what is remembered of earlier decisions.
+//!
+//! One narrow trait: [`live`] for the proxy, [`recorded`] for `explain`, tests and replays. Nothing else in a decision
+//! reads a clock or waits for a network.
+
+pub mod fetch;
+pub mod keys;
+pub mod live;
+pub mod recorded;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::UnixTime;
+use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::verdicts::Verdicts;
+
+/// The outside, as a decision sees it.
+pub trait World: Sync {
+    /// The time of the decision.
+    fn now(&self) -> UnixTime;
+
+    /// The keys of an issuer, by its index in the snapshot. Must not wait.
+    fn keys(&self, issuer: usize) -> Keys;
+
+    /// Asks for newer keys because `keys` did not hold what a token names, and waits for them within the issuer's
+    /// deadline; at once where its cooldown does not allow a fetch.
+    fn newer_keys(&self, issuer: usize) -> impl Future<Output = Keys> + Send;
+
+    /// Verdicts on credentials seen before.
+    fn verdicts(&self) -> &Verdicts;
+}
+
+/// Keys of an issuer.
+#[derive(Debug, Clone)]
+pub enum Keys {
+    /// Usable.
+    Known(Arc<KeySet>),
+    /// None, or too old to be trusted. Holds when to try again.
+    Unavailable(Duration),
+}

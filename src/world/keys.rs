@@ -1,0 +1,203 @@
+//! The keys of one issuer, kept fresh.
+//!
+//! States: fresh (younger than `cache`), stale but in use (younger than `max_stale`), unavailable. A fetch happens in the
+//! background when keys stop being fresh, and at once when a token names a key that is not there; the latter at most once
+//! in a `cooldown`, however many tokens ask (S50, S51, U1 to U3). Everybody who needs the answer waits for the one fetch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::Keys;
+use super::fetch::{FetchError, Fetcher};
+use crate::gates::authn::KeysFrom;
+use crate::gates::authn::jwk::KeySet;
+
+/// Least and greatest wait between two failed fetches.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long before the end of their freshness keys are fetched again, as a part of it.
+const EARLY: f64 = 0.1;
+
+/// The keys of one issuer.
+#[derive(Debug)]
+pub struct KeySource {
+    name: Arc<str>,
+    from: KeysFrom,
+    current: ArcSwapOption<Held>,
+    /// Fetches ended so far, good or bad.
+    ended: watch::Sender<u64>,
+    wanted: Notify,
+    /// Milliseconds after `epoch` at which the last fetch began; 0: never.
+    last_begun: AtomicU64,
+    fetching: AtomicBool,
+    failures: AtomicU64,
+    epoch: Instant,
+}
+
+#[derive(Debug)]
+struct Held {
+    keys: Arc<KeySet>,
+    since: Instant,
+}
+
+/// What became of a source's last fetches, for readiness and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyState {
+    /// Name of the issuer.
+    pub issuer: Arc<str>,
+    /// Whether tokens can be checked now.
+    pub usable: bool,
+    /// Failed fetches since the last good one.
+    pub failures: u64,
+    /// Age of the keys in seconds.
+    pub age: Option<u64>,
+}
+
+impl KeySource {
+    /// A source that has not fetched yet. Keys that come with the configuration are there at once.
+    #[must_use]
+    pub fn new(name: Arc<str>, from: KeysFrom) -> KeySource {
+        let epoch = Instant::now();
+        let current = match &from {
+            KeysFrom::Given(keys) => Some(Arc::new(Held { keys: keys.clone(), since: epoch })),
+            KeysFrom::Url(_) => None,
+        };
+        KeySource {
+            name,
+            from,
+            current: ArcSwapOption::new(current),
+            ended: watch::Sender::new(0),
+            wanted: Notify::new(),
+            last_begun: AtomicU64::new(0),
+            fetching: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+            epoch,
+        }
+    }
+
+    /// Name of the issuer.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Where the keys come from.
+    #[must_use]
+    pub fn from(&self) -> &KeysFrom {
+        &self.from
+    }
+
+    /// The keys as they are now.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        let current = self.current.load();
+        match (&self.from, current.as_deref()) {
+            (KeysFrom::Given(keys), _) => Keys::Known(keys.clone()),
+            (KeysFrom::Url(url), Some(held)) if held.since.elapsed() <= url.max_stale => {
+                Keys::Known(held.keys.clone())
+            }
+            (KeysFrom::Url(_), _) => Keys::Unavailable(self.backoff()),
+        }
+    }
+
+    /// Asks for a fetch and waits for its end, within the source's deadline. Returns at once what is there where a fetch
+    /// would be too early.
+    pub async fn newer(&self) -> Keys {
+        let KeysFrom::Url(url) = &self.from else { return self.keys() };
+        let mut ended = self.ended.subscribe();
+        let seen = *ended.borrow_and_update();
+        let begun = self.last_begun.load(Ordering::Acquire);
+        let pause = if self.failures.load(Ordering::Relaxed) > 0 { self.backoff() } else { url.cooldown };
+        let early = begun != 0 && self.millis() < begun + millis(pause);
+        // one that is under way is waited for, not asked for again
+        if !self.fetching.load(Ordering::Acquire) {
+            if early {
+                return self.keys();
+            }
+            self.wanted.notify_one();
+        }
+        // the deadline of the fetch itself ends it; this one only guards against a fetcher that is gone
+        let patience = url.timeout + Duration::from_millis(250);
+        let _ = tokio::time::timeout(patience, ended.wait_for(|n| *n > seen)).await;
+        self.keys()
+    }
+
+    /// For readiness and metrics.
+    #[must_use]
+    pub fn state(&self) -> KeyState {
+        let age = match &self.from {
+            KeysFrom::Given(_) => None,
+            KeysFrom::Url(_) => self.current.load().as_deref().map(|held| held.since.elapsed().as_secs()),
+        };
+        KeyState {
+            issuer: self.name.clone(),
+            usable: matches!(self.keys(), Keys::Known(_)),
+            failures: self.failures.load(Ordering::Relaxed),
+            age,
+        }
+    }
+
+    /// Keeps the keys fresh; never ends. Keys that came with the configuration need nothing.
+    pub async fn keep_fresh(&self, fetcher: &Fetcher) {
+        let KeysFrom::Url(url) = &self.from else { return };
+        loop {
+            self.last_begun.store(self.millis().max(1), Ordering::Release);
+            self.fetching.store(true, Ordering::Release);
+            let outcome = fetcher.keys(url).await;
+            self.took(outcome);
+            self.fetching.store(false, Ordering::Release);
+            self.ended.send_modify(|n| *n += 1);
+            let pause = match self.failures.load(Ordering::Relaxed) {
+                0 => url.cache.mul_f64(1.0 - EARLY),
+                _ => self.backoff(),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.wanted.notified() => {}
+            }
+        }
+    }
+
+    fn took(&self, outcome: Result<KeySet, FetchError>) {
+        match outcome {
+            Ok(fetched) => {
+                let held = self.current.load_full();
+                // the same keys keep their generation, so that verdicts made with them stay good
+                let keys = match held {
+                    Some(held) if held.keys.same_keys(&fetched) => held.keys.clone(),
+                    _ => {
+                        log::info!(target: "durward::keys", "issuer {}: keys changed", self.name);
+                        Arc::new(fetched)
+                    }
+                };
+                for (kid, why) in &keys.skipped {
+                    log::warn!(target: "durward::keys", "issuer {}: key {kid:?} is not used: {why}", self.name);
+                }
+                self.current.store(Some(Arc::new(Held { keys, since: Instant::now() })));
+                self.failures.store(0, Ordering::Relaxed);
+            }
+            Err(why) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                log::warn!(target: "durward::keys", "issuer {}: no new keys: {why}", self.name);
+            }
+        }
+    }
+
+    fn backoff(&self) -> Duration {
+        let failures = self.failures.load(Ordering::Relaxed).saturating_sub(1).min(8);
+        (BACKOFF.0 * (1 << failures)).min(BACKOFF.1)
+    }
+
+    fn millis(&self) -> u64 {
+        millis(self.epoch.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
