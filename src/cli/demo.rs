@@ -61,7 +61,7 @@ impl Demo {
     /// caller passes the gateway's entry; the demo itself knows none.
     ///
     /// # Errors
-    /// Those of [`demo::start`], [`demo::token`] and `serve`.
+    /// Those of [`demo::start`], [`demo::token()`] and `serve`.
     pub fn run(self, serve: impl FnOnce(demo::Demo) -> io::Result<()>) -> io::Result<()> {
         let dir = self.dir.unwrap_or_else(demo::default_dir);
         match self.verb {
