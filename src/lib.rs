@@ -1,0 +1,6 @@
+//! Durward: an API security gateway on Pingora.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod gates;
