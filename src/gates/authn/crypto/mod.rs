@@ -24,7 +24,7 @@ use openssl::hash::{MessageDigest, hash};
 use openssl::pkey::{Id, PKey};
 use openssl::rsa::Rsa;
 
-pub use prepared::PreparedKey;
+pub use prepared::{MAX_RSA_BITS, MIN_RSA_BITS, PreparedKey};
 pub use scheme::{ALGORITHMS, asymmetric};
 
 /// Makes this module the cryptography of `jsonwebtoken` in this process. May be called any number

@@ -17,9 +17,6 @@ use super::CleanErrorQueue;
 use super::prepared::{self, Entry};
 use super::scheme::Scheme;
 
-/// Length of an Ed25519 signature (RFC 8032 section 5.1.6), in bytes.
-const ED25519_OCTETS: usize = 64;
-
 /// What `jsonwebtoken` calls per token. Errors: `UnsupportedAlgorithm` for HMAC (S48),
 /// `InvalidKeyFormat` for a key that is not prepared, `InvalidAlgorithm` for a key of another kind.
 pub(super) fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
@@ -58,6 +55,8 @@ impl Verifier<Vec<u8>> for PreparedVerifier {
     }
 }
 
+/// OpenSSL itself refuses RSA and Ed25519 signatures of another length than the key's; for ECDSA
+/// it never sees the length, so [`der`] does.
 fn verify(
     scheme: Scheme,
     key: &PKeyRef<Public>,
@@ -66,17 +65,11 @@ fn verify(
 ) -> std::result::Result<bool, ErrorStack> {
     match scheme {
         Scheme::Pkcs1(digest) => {
-            if signature.len() != key.size() {
-                return Ok(false);
-            }
             let mut verifier = sign::Verifier::new(digest, key)?;
             verifier.set_rsa_padding(Padding::PKCS1)?;
             verifier.verify_oneshot(signature, message)
         }
         Scheme::Pss(digest) => {
-            if signature.len() != key.size() {
-                return Ok(false);
-            }
             let mut verifier = sign::Verifier::new(digest, key)?;
             verifier.set_rsa_padding(Padding::PKCS1_PSS)?;
             verifier.set_rsa_mgf1_md(digest)?;
@@ -88,12 +81,7 @@ fn verify(
             Some(der) => sign::Verifier::new(digest, key)?.verify_oneshot(&der, message),
             None => Ok(false),
         },
-        Scheme::Ed25519 => {
-            if signature.len() != ED25519_OCTETS {
-                return Ok(false);
-            }
-            sign::Verifier::new_without_digest(key)?.verify_oneshot(signature, message)
-        }
+        Scheme::Ed25519 => sign::Verifier::new_without_digest(key)?.verify_oneshot(signature, message),
     }
 }
 
@@ -112,4 +100,24 @@ fn der(signature: &[u8], octets: usize) -> std::result::Result<Option<Vec<u8>>, 
         return Ok(None);
     }
     EcdsaSig::from_private_components(r, s)?.to_der().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r_and_s_have_exactly_their_length_and_are_not_zero() {
+        let accepted = |r: &[u8], s: &[u8]| der(&[r, s].concat(), 32).unwrap().is_some();
+        assert!(accepted(&[1; 32], &[1; 32]));
+        // OpenSSL would read these as the same numbers as in a signature of the right length.
+        let mut padded = [1; 33];
+        padded[0] = 0;
+        assert!(!accepted(&[1; 32], &padded));
+        assert!(!accepted(&[1; 32], &[1; 31]));
+        assert!(!accepted(&[1; 31], &[]));
+        assert!(!accepted(&[], &[]));
+        assert!(!accepted(&[0; 32], &[1; 32]));
+        assert!(!accepted(&[1; 32], &[0; 32]));
+    }
 }

@@ -343,6 +343,12 @@ fn members_that_occur_twice_are_refused() {
         let token = ED.sign(Algorithm::EdDSA, &head, &format!("{good},{more}}}"));
         refused(&token, AuthnError::ClaimDuplicate);
     }
+    // Which issuer's keys to use is decided before the claims are read in full.
+    let twice = format!("{}.{}.AA", b64(&head), b64(r#"{"iss":"a","iss":"b"}"#));
+    assert_eq!(
+        Unverified::parse(&twice).map(|_| ()),
+        Err(AuthnError::ClaimDuplicate)
+    );
     let deep = format!(r#"{good},"x":{}1{}}}"#, "[".repeat(32), "]".repeat(32));
     refused(
         &ED.sign(Algorithm::EdDSA, &head, &deep),

@@ -55,6 +55,41 @@ fn private_keys_are_read_from_pem_in_every_form() {
     }
 }
 
+/// Keys and tokens of RFC 7515 appendices A.2 and A.3: issued by "joe", without an audience.
+const RFC7515: &[(&str, &str)] = &[
+    (
+        r#"{"keys":[{"kty":"RSA","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}]}"#,
+        "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+    ),
+    (
+        r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#,
+        "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+    ),
+];
+
+#[test]
+fn the_vectors_of_rfc_7515_and_rfc_8037_verify() {
+    // S46
+    for (keys, token) in RFC7515 {
+        let keys = KeySet::parse(keys.as_bytes()).unwrap();
+        let joe = Issuer::new("joe", "joe", &["vin-api"]);
+        // What is missing is noticed only once the signature is good.
+        assert_eq!(
+            authenticate(&joe, &keys, token).map(|_| ()),
+            Err(AuthnError::AudienceMissing)
+        );
+    }
+    // RFC 8037 appendix A.4 signs text, not claims.
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let keys = key_set(&[&jwk]);
+    let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+    let message = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+    assert_eq!(
+        verify(signature, message, keys.keys()[0].decoding(), Algorithm::EdDSA),
+        Ok(true)
+    );
+}
+
 /// The signature of a PS256 token, with a salt of `length` instead of the hash's 32 bytes.
 fn pss_token(length: RsaPssSaltlen, mgf: MessageDigest) -> String {
     let head = header(Algorithm::PS256, &RSA.jwk["kid"]).to_string();
@@ -248,7 +283,11 @@ fn no_outcome_leaves_anything_in_the_error_queue() {
     }
     let mut off_curve = P256.jwk.clone();
     off_curve["x"] = P256.jwk["y"].clone();
-    let set = key_set(&[&off_curve, &P256.jwk]);
+    soil_queue();
+    let set = key_set(&[&off_curve]);
     assert_queue_clean("a key set with a point off the curve");
     assert_eq!(set.skipped[0].1, "point_not_on_curve");
+    soil_queue();
+    let _ = sign(b"message", &ED.encoding(), Algorithm::EdDSA);
+    assert_queue_clean("a signature made");
 }
