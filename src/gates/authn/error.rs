@@ -1,0 +1,214 @@
+//! Every reason authentication has to say no.
+//!
+//! Three audiences, three texts: operators get [`AuthnError::reason`] (precise, stable), clients
+//! get [`AuthnError::public_code`] and [`AuthnError::description`] (coarse, so that a refusal does
+//! not teach an attacker which check to work on next).
+
+use std::fmt;
+
+/// Declares the enum, its reasons and the list of all from one table, so that they cannot drift.
+macro_rules! authn_errors {
+    ($( $(#[$doc:meta])* $variant:ident = $reason:literal, )+) => {
+        /// Why a credential was refused. Closed and one byte: every mapping from it is total.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum AuthnError {
+            $( $(#[$doc])* $variant, )+
+        }
+
+        impl AuthnError {
+            /// Every error, in the order of declaration: for documentation and tests.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+
+            /// The operator's name for it: snake_case, unique, part of the public contract.
+            pub const fn reason(&self) -> &'static str {
+                match self { $( Self::$variant => $reason, )+ }
+            }
+        }
+    };
+}
+
+authn_errors! {
+    /// The route wants a credential and the request carries none.
+    CredentialsMissing = "credentials_missing",
+    /// There is a credential, but not in the form its scheme prescribes (RFC 6750 section 2.1).
+    CredentialsMalformed = "credentials_malformed",
+    /// More than one credential (RFC 6750 section 2): which one another hop reads is anyone's guess.
+    CredentialsRepeated = "credentials_repeated",
+
+    /// Longer than [`super::jws::MAX_TOKEN_BYTES`].
+    TokenTooLarge = "token_too_large",
+    /// Not a compact JWS of a JSON object: parts, base64url or JSON are wrong.
+    TokenMalformed = "token_malformed",
+    /// A JWE (five parts, or `enc`): not accepted here.
+    TokenEncrypted = "token_encrypted",
+    /// `alg: none` in any casing (RFC 8725 section 2.1).
+    AlgorithmNone = "algorithm_none",
+    /// `alg` unknown, or known and not in the issuer's list.
+    AlgorithmNotAllowed = "algorithm_not_allowed",
+    /// An HMAC `alg`: a published key would be the shared secret (RFC 8725 section 2.1).
+    AlgorithmSymmetric = "algorithm_symmetric",
+    /// A header member twice (RFC 7515 section 4: names must be unique).
+    HeaderDuplicate = "header_duplicate",
+    /// `crit`: an extension that must be understood, and we understand none (RFC 7515 section 4.1.11).
+    HeaderCrit = "header_crit",
+    /// `b64` (RFC 7797): changes what was signed.
+    HeaderB64 = "header_b64",
+    /// `jwk`, `jku`, `x5u` or `x5c`: the token brings its own key. Never used, never fetched.
+    HeaderEmbeddedKey = "header_embedded_key",
+    /// `zip`: compressed content.
+    HeaderZip = "header_zip",
+    /// `kid` is not a string of 1 to 256 bytes without control characters.
+    KidMalformed = "kid_malformed",
+    /// `typ` is not one the issuer's tokens may have (RFC 8725 section 3.11).
+    TokenType = "token_type",
+    /// The third part is empty.
+    SignatureMissing = "signature_missing",
+
+    /// `iss` names nobody we trust.
+    IssuerUnknown = "issuer_unknown",
+    /// `iss` is trusted, but not on this route.
+    IssuerNotForRoute = "issuer_not_for_route",
+    /// The issuer's key set has no such key. Refetching may help.
+    KeyUnknown = "key_unknown",
+    /// The key exists and may not be used with this algorithm. Refetching does not help.
+    KeyUnsuited = "key_unsuited",
+    /// No `kid` in the token, and several keys that could be meant.
+    KeyAmbiguous = "key_ambiguous",
+    /// The signature is not the key's over these bytes.
+    SignatureInvalid = "signature_invalid",
+
+    /// A claim (or a member inside one) twice.
+    ClaimDuplicate = "claim_duplicate",
+    /// A claim of another JSON type or range than its definition allows.
+    ClaimShape = "claim_shape",
+    /// A claim the issuer's tokens must have is not there.
+    ClaimMissing = "claim_missing",
+    /// Text that would be forwarded in a header and cannot be: empty, padded with whitespace, or
+    /// with control characters.
+    ClaimNotAHeaderValue = "claim_not_a_header_value",
+    /// No `iss`.
+    IssuerMissing = "issuer_missing",
+    /// The signed `iss` is another than the issuer whose keys verified it.
+    IssuerMismatch = "issuer_mismatch",
+    /// No `sub` (or whatever claim is configured to name the subject).
+    SubjectMissing = "subject_missing",
+    /// No `aud`.
+    AudienceMissing = "audience_missing",
+    /// `aud` does not name us.
+    AudienceMismatch = "audience_mismatch",
+    /// No `exp`: a token that never ends.
+    ExpiryMissing = "expiry_missing",
+    /// `exp` has passed, clock skew included.
+    TokenExpired = "token_expired",
+    /// `nbf` or `iat` is in the future, clock skew included.
+    TokenNotYetValid = "token_not_yet_valid",
+    /// Valid for longer than the issuer's tokens may be.
+    TokenLifetime = "token_lifetime",
+    /// On the deny list.
+    TokenRevoked = "token_revoked",
+}
+
+impl AuthnError {
+    /// What the client is told, as a code: one of `credentials_missing`, `token_expired`,
+    /// `token_not_yet_valid` and `invalid_token`. The first three let a well-meaning client act
+    /// (log in, refresh, fix its clock); anything finer would only help an attacker.
+    pub const fn public_code(&self) -> &'static str {
+        match self {
+            Self::CredentialsMissing => "credentials_missing",
+            Self::TokenExpired => "token_expired",
+            Self::TokenNotYetValid => "token_not_yet_valid",
+            Self::CredentialsMalformed
+            | Self::CredentialsRepeated
+            | Self::TokenTooLarge
+            | Self::TokenMalformed
+            | Self::TokenEncrypted
+            | Self::AlgorithmNone
+            | Self::AlgorithmNotAllowed
+            | Self::AlgorithmSymmetric
+            | Self::HeaderDuplicate
+            | Self::HeaderCrit
+            | Self::HeaderB64
+            | Self::HeaderEmbeddedKey
+            | Self::HeaderZip
+            | Self::KidMalformed
+            | Self::TokenType
+            | Self::SignatureMissing
+            | Self::IssuerUnknown
+            | Self::IssuerNotForRoute
+            | Self::KeyUnknown
+            | Self::KeyUnsuited
+            | Self::KeyAmbiguous
+            | Self::SignatureInvalid
+            | Self::ClaimDuplicate
+            | Self::ClaimShape
+            | Self::ClaimMissing
+            | Self::ClaimNotAHeaderValue
+            | Self::IssuerMissing
+            | Self::IssuerMismatch
+            | Self::SubjectMissing
+            | Self::AudienceMissing
+            | Self::AudienceMismatch
+            | Self::ExpiryMissing
+            | Self::TokenLifetime
+            | Self::TokenRevoked => "invalid_token",
+        }
+    }
+
+    /// The `error_description` of RFC 6750 section 3: ASCII without `"` and `\`, and no more
+    /// than [`Self::public_code`] already says.
+    pub fn description(&self) -> &'static str {
+        match self.public_code() {
+            "credentials_missing" => "Credentials are required",
+            "token_expired" => "The access token has expired",
+            "token_not_yet_valid" => "The access token is not valid yet",
+            _ => "The access token is not valid",
+        }
+    }
+}
+
+impl fmt::Display for AuthnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for AuthnError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn reasons_are_unique_snake_case() {
+        let reasons: HashSet<_> = AuthnError::ALL.iter().map(AuthnError::reason).collect();
+        assert_eq!(reasons.len(), AuthnError::ALL.len());
+        for reason in reasons {
+            assert!(
+                reason
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn clients_learn_four_codes_and_descriptions_fit_a_quoted_string() {
+        let codes: HashSet<_> = AuthnError::ALL.iter().map(AuthnError::public_code).collect();
+        let expected = [
+            "credentials_missing",
+            "token_expired",
+            "token_not_yet_valid",
+            "invalid_token",
+        ];
+        assert_eq!(codes, HashSet::from(expected));
+        for error in AuthnError::ALL {
+            let text = error.description();
+            assert!(
+                text.bytes()
+                    .all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\')
+            );
+        }
+        assert_eq!(size_of::<AuthnError>(), 1);
+    }
+}

@@ -1,0 +1,3 @@
+//! The gates a request passes, one noun each. A gate decides; it never talks to a socket.
+
+pub mod authn;
