@@ -22,6 +22,13 @@ impl UnixTime {
         Self(seconds.saturating_mul(1000))
     }
 
+    /// Now, by the system's clock. Only the live world asks.
+    #[must_use]
+    pub fn of_system() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self(since.map(whole_millis).unwrap_or_default())
+    }
+
     /// Milliseconds since the epoch.
     pub const fn millis(self) -> u64 {
         self.0

@@ -2,7 +2,7 @@
 //!
 //! A trait, because the same decision is made on live traffic by the proxy and on described requests by `explain`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::HeaderMap;
@@ -24,6 +24,8 @@ pub trait Request {
 pub struct Peer {
     /// Address of the socket.
     pub address: Option<SocketAddr>,
+    /// Address of the client, through declared proxies.
+    pub client: Option<IpAddr>,
     /// What was negotiated; `None` on plain HTTP.
     pub tls: Option<Arc<TlsFacts>>,
 }

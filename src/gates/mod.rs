@@ -1,3 +1,6 @@
 //! The gates a request passes, one noun each. A gate decides; it never talks to a socket.
 
 pub mod authn;
+pub mod authz;
+pub mod content;
+pub mod network;

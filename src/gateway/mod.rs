@@ -4,6 +4,7 @@
 //! but in the [`World`](crate::world::World) that is handed to each decision.
 
 pub mod compile;
+pub mod live;
 pub mod policy;
 pub mod prove;
 pub mod router;

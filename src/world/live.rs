@@ -36,6 +36,12 @@ impl Memory {
         &self.sources
     }
 
+    /// Verdicts that are remembered: good and bad.
+    #[must_use]
+    pub fn kept_verdicts(&self) -> (usize, usize) {
+        self.verdicts.kept()
+    }
+
     /// Their states.
     pub fn key_states(&self) -> impl Iterator<Item = KeyState> {
         self.sources.iter().map(|source| source.state())

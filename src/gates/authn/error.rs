@@ -34,6 +34,8 @@ authn_errors! {
     CredentialsMalformed = "credentials_malformed",
     /// More than one credential (RFC 6750 section 2): which one another hop reads is anyone's guess.
     CredentialsRepeated = "credentials_repeated",
+    /// A token in the query, where it ends up in logs and histories (RFC 9700 section 4.3.2).
+    CredentialsInQuery = "credentials_in_query",
 
     /// Longer than [`super::jws::MAX_TOKEN_BYTES`].
     TokenTooLarge = "token_too_large",
@@ -119,6 +121,7 @@ impl AuthnError {
             Self::TokenNotYetValid => "token_not_yet_valid",
             Self::CredentialsMalformed
             | Self::CredentialsRepeated
+            | Self::CredentialsInQuery
             | Self::TokenTooLarge
             | Self::TokenMalformed
             | Self::TokenEncrypted

@@ -1,0 +1,95 @@
+//! TLS of a listener: versions, suites, the certificate by name, and the facts that requests are judged by.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::HeaderValue;
+use openssl::error::ErrorStack;
+use openssl::ssl::{NameType, SslOptions, SslVersion};
+use pingora_core::listeners::TlsAccept;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::protocols::tls::TlsRef;
+use pingora_core::tls::ext;
+
+use super::certificates::Certificates;
+use crate::gateway::TlsPolicy;
+use crate::request::TlsFacts;
+
+/// What is kept with a TLS connection, for the requests on it.
+#[derive(Debug)]
+pub struct Secured {
+    /// What was negotiated.
+    pub facts: Arc<TlsFacts>,
+    /// Strict-Transport-Security of this listener.
+    pub hsts: HeaderValue,
+}
+
+struct Handshakes {
+    certificates: Certificates,
+    hsts: HeaderValue,
+}
+
+#[async_trait]
+impl TlsAccept for Handshakes {
+    async fn certificate_callback(&self, ssl: &mut TlsRef) {
+        let name = asked_name(ssl);
+        let Some(chosen) = self.certificates.choose(name.as_deref()) else { return };
+        if let Err(why) = show(ssl, chosen) {
+            // no certificate is shown, so the handshake fails
+            log::error!(target: "durward::tls", "certificate for {name:?} cannot be used: {why}");
+        }
+    }
+
+    async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
+        let facts = TlsFacts {
+            version: ssl.version_str().to_owned(),
+            cipher: ssl.current_cipher().map(|cipher| cipher.name().to_owned()).unwrap_or_default(),
+            sni: asked_name(ssl),
+        };
+        Some(Arc::new(Secured { facts: Arc::new(facts), hsts: self.hsts.clone() }))
+    }
+}
+
+fn asked_name(ssl: &TlsRef) -> Option<String> {
+    ssl.servername(NameType::HOST_NAME).map(str::to_ascii_lowercase)
+}
+
+fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> pingora_core::Result<()> {
+    let mut chain = chosen.chain.iter();
+    if let Some(leaf) = chain.next() {
+        ext::ssl_use_certificate(ssl, leaf)?;
+    }
+    ext::ssl_use_private_key(ssl, &chosen.key)?;
+    chain.try_for_each(|issuer| ext::ssl_add_chain_cert(ssl, issuer))
+}
+
+/// Settings for Pingora's listener.
+///
+/// # Errors
+/// The TLS library does not take the suites or versions.
+pub fn settings(policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
+    let handshakes =
+        Handshakes { certificates: Certificates::new(policy.certificates.clone()), hsts: policy.hsts.clone() };
+    let mut settings = TlsSettings::with_callbacks(Box::new(handshakes))?;
+    if policy.http2 {
+        settings.enable_h2();
+    } else {
+        settings.set_alpn(pingora_core::protocols::ALPN::H1);
+    }
+    harden(&mut settings, policy).map_err(|why| {
+        pingora_core::Error::because(pingora_core::ErrorType::InternalError, "TLS settings", why)
+    })?;
+    Ok(settings)
+}
+
+fn harden(settings: &mut TlsSettings, policy: &TlsPolicy) -> Result<(), ErrorStack> {
+    let least = if policy.tls12 { SslVersion::TLS1_2 } else { SslVersion::TLS1_3 };
+    settings.set_min_proto_version(Some(least))?;
+    settings.set_cipher_list(&policy.ciphers)?;
+    settings.set_ciphersuites(&policy.ciphersuites)?;
+    settings.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::NO_RENEGOTIATION);
+    // keeps the server name on resumed TLS 1.2 sessions, where OpenSSL otherwise forgets it
+    settings.set_servername_callback(|_, _| Ok(()));
+    settings.set_session_id_context(b"durward")
+}

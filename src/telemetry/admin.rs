@@ -1,0 +1,88 @@
+//! The port of metrics and health. Read-only; no route of the gateway leads here (S45, S89).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{HeaderValue, Response, StatusCode, header};
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::http::ServerSession;
+use serde_json::json;
+
+use super::Telemetry;
+use crate::gateway::live::Live;
+
+/// Answers `/metrics`, `/livez`, `/healthz` and `/readyz`.
+#[derive(Debug)]
+pub struct Admin {
+    /// What runs.
+    pub live: Arc<Live>,
+    /// What happened.
+    pub telemetry: Arc<Telemetry>,
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        self.answer(request.method.as_str(), request.uri.path(), host)
+    }
+}
+
+impl Admin {
+    fn answer(&self, method: &str, path: &str, host: &str) -> Response<Vec<u8>> {
+        let running = self.live.current();
+        if running.gateway.admin.ip().is_loopback() && !is_local(host) {
+            // a web page that was told that its own name is 127.0.0.1 (DNS rebinding)
+            return response(StatusCode::MISDIRECTED_REQUEST, TEXT, b"ask by address\n".to_vec());
+        }
+        if !matches!(method, "GET" | "HEAD") {
+            let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, Vec::new());
+            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refusal;
+        }
+        match path {
+            "/metrics" => response(
+                StatusCode::OK,
+                "text/plain; version=0.0.4",
+                self.telemetry.metrics.text(&running, &self.telemetry.records),
+            ),
+            "/livez" | "/healthz" => response(StatusCode::OK, TEXT, b"ok\n".to_vec()),
+            "/readyz" => {
+                let mut failing = Vec::new();
+                for state in running.memory.key_states().filter(|state| !state.usable) {
+                    failing.push(json!({ "dependency": "keys", "issuer": &*state.issuer, "failures": state.failures }));
+                }
+                for upstream in running.gateway.upstreams.iter().filter(|upstream| upstream.next().is_none()) {
+                    failing.push(json!({ "dependency": "upstream", "upstream": &*upstream.name }));
+                }
+                let status =
+                    if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                let body = json!({ "ready": failing.is_empty(), "failing": failing, "config": running.gateway.hash });
+                response(status, "application/json", format!("{body}\n").into_bytes())
+            }
+            _ => response(StatusCode::NOT_FOUND, TEXT, b"/metrics /livez /readyz\n".to_vec()),
+        }
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let length = HeaderValue::from(response.body().len());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,162 @@
+//! Counters and histograms. Labels come from enums and from configured names only: no client can make a series.
+
+use std::time::Duration;
+
+use http::Method;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::denial::Denial;
+use crate::gateway::live::Running;
+use crate::telemetry::writer::Writer;
+
+/// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
+const BOUNDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// All metrics of the gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    duration: HistogramVec,
+    decisions: IntCounterVec,
+    public: IntCounterVec,
+    key_failures: IntGaugeVec,
+    key_usable: IntGaugeVec,
+    records_dropped: IntCounter,
+    verdicts: IntGaugeVec,
+    info: IntGaugeVec,
+}
+
+impl Metrics {
+    /// # Errors
+    /// A name is registered twice.
+    pub fn new() -> prometheus::Result<Metrics> {
+        let opts = HistogramOpts::new(
+            "http_server_request_duration_seconds",
+            "Duration of requests, from the head to the last byte of the answer.",
+        );
+        let request = ["http_request_method", "http_route", "http_response_status_code", "url_scheme", "error_type"];
+        let metrics = Metrics {
+            registry: Registry::new(),
+            duration: HistogramVec::new(opts.buckets(BOUNDS.to_vec()), &request)?,
+            decisions: IntCounterVec::new(
+                Opts::new("durward_decisions_total", "Decisions by route, gate, outcome and reason."),
+                &["route", "gate", "outcome", "reason"],
+            )?,
+            public: IntCounterVec::new(
+                Opts::new("durward_public_requests_total", "Requests admitted without a credential."),
+                &["route"],
+            )?,
+            key_failures: IntGaugeVec::new(
+                Opts::new("durward_jwks_failures", "Failed fetches of an issuer's keys since the last good one."),
+                &["issuer"],
+            )?,
+            key_usable: IntGaugeVec::new(
+                Opts::new("durward_jwks_usable", "Whether tokens of an issuer can be checked now."),
+                &["issuer"],
+            )?,
+            records_dropped: IntCounter::new("durward_records_dropped_total", "Records lost.")?,
+            verdicts: IntGaugeVec::new(
+                Opts::new("durward_token_verdicts", "Verdicts on tokens that are remembered."),
+                &["verdict"],
+            )?,
+            info: IntGaugeVec::new(Opts::new("durward_config_info", "The running configuration."), &["hash"])?,
+        };
+        let Metrics {
+            registry,
+            duration,
+            decisions,
+            public,
+            key_failures,
+            key_usable,
+            records_dropped,
+            verdicts,
+            info,
+        } = &metrics;
+        registry.register(Box::new(duration.clone()))?;
+        registry.register(Box::new(decisions.clone()))?;
+        registry.register(Box::new(public.clone()))?;
+        registry.register(Box::new(key_failures.clone()))?;
+        registry.register(Box::new(key_usable.clone()))?;
+        registry.register(Box::new(records_dropped.clone()))?;
+        registry.register(Box::new(verdicts.clone()))?;
+        registry.register(Box::new(info.clone()))?;
+        Ok(metrics)
+    }
+
+    /// A request ended.
+    pub fn request(
+        &self,
+        method: Option<&Method>,
+        route: &str,
+        status: Option<u16>,
+        scheme: &str,
+        error: &str,
+        duration: Duration,
+    ) {
+        let code = status.map_or(String::new(), |status| status.to_string());
+        self.duration
+            .with_label_values(&[known(method), route, &code, scheme, error])
+            .observe(duration.as_secs_f64());
+    }
+
+    /// A decision was made; `denial`: why not.
+    pub fn decision(&self, route: &str, public: bool, denial: Option<&Denial>) {
+        let labels = match denial {
+            None => [route, "", "allow", ""],
+            Some(denial) => [route, denial.gate().as_str(), "deny", denial.reason()],
+        };
+        self.decisions.with_label_values(&labels).inc();
+        if public && denial.is_none() {
+            self.public.with_label_values(&[route]).inc();
+        }
+    }
+
+    /// Everything, in Prometheus' text format.
+    #[must_use]
+    pub fn text(&self, running: &Running, records: &Writer) -> Vec<u8> {
+        for state in running.memory.key_states() {
+            let failures = i64::try_from(state.failures).unwrap_or(i64::MAX);
+            self.key_failures.with_label_values(&[&*state.issuer]).set(failures);
+            self.key_usable.with_label_values(&[&*state.issuer]).set(i64::from(state.usable));
+        }
+        let (good, bad) = running.memory.kept_verdicts();
+        for (label, kept) in [("good", good), ("bad", bad)] {
+            self.verdicts.with_label_values(&[label]).set(i64::try_from(kept).unwrap_or(i64::MAX));
+        }
+        self.info.reset();
+        self.info.with_label_values(&[&running.gateway.hash]).set(1);
+        self.records_dropped.inc_by(records.dropped().saturating_sub(self.records_dropped.get()));
+
+        let mut text = Vec::new();
+        if let Err(why) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            log::error!(target: "durward::metrics", "metrics cannot be written: {why}");
+        }
+        text
+    }
+}
+
+/// Methods beyond the registered ones share a label.
+fn known(method: Option<&Method>) -> &str {
+    match method {
+        Some(method)
+            if [
+                Method::GET,
+                Method::HEAD,
+                Method::POST,
+                Method::PUT,
+                Method::DELETE,
+                Method::OPTIONS,
+                Method::PATCH,
+                Method::TRACE,
+                Method::CONNECT,
+            ]
+            .contains(method) =>
+        {
+            method.as_str()
+        }
+        Some(_) | None => "_OTHER",
+    }
+}

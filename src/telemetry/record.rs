@@ -1,0 +1,132 @@
+//! The record of a request: one JSON line, from an explicit list of fields (S83 to S85).
+//!
+//! Field names are those of OpenTelemetry's semantic conventions where it has one, `durward.*` where not. Headers, query
+//! values and tokens have no field here, so they cannot appear.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::UnixTime;
+
+/// One line. Borrowed: it lives only while it is written.
+#[derive(Debug, Serialize)]
+pub struct Record<'a> {
+    /// RFC 3339, UTC, milliseconds.
+    pub timestamp: String,
+    /// Decision id: the same as `X-Request-Id` and the problem document's `instance`.
+    #[serde(rename = "durward.decision.id")]
+    pub id: &'a str,
+    /// Method, as sent.
+    #[serde(rename = "http.request.method", skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'a str>,
+    /// `http` or `https`.
+    #[serde(rename = "url.scheme")]
+    pub scheme: &'static str,
+    /// Host that was asked.
+    #[serde(rename = "server.address", skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'a str>,
+    /// Canonical path without query; absent where the head was refused.
+    #[serde(rename = "url.path", skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'a str>,
+    /// Path template of the route.
+    #[serde(rename = "http.route", skip_serializing_if = "Option::is_none")]
+    pub route: Option<&'a str>,
+    /// Name of the route.
+    #[serde(rename = "durward.route.id", skip_serializing_if = "Option::is_none")]
+    pub route_id: Option<&'a str>,
+    /// Status that the client got; absent where it got none.
+    #[serde(rename = "http.response.status_code", skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Bytes of body sent to the client.
+    #[serde(rename = "http.response.body.size")]
+    pub sent: u64,
+    /// Bytes of body read from the client.
+    #[serde(rename = "http.request.body.size")]
+    pub received: u64,
+    /// Seconds from the head to the last byte.
+    #[serde(rename = "durward.duration")]
+    pub duration: f64,
+    /// The client, through declared proxies.
+    #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// The socket's other end.
+    #[serde(rename = "network.peer.address", skip_serializing_if = "Option::is_none")]
+    pub peer: Option<IpAddr>,
+    /// `1.0`, `1.1`, `2`
+    #[serde(rename = "network.protocol.version", skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
+    /// `TLSv1.3`
+    #[serde(rename = "tls.protocol.version", skip_serializing_if = "Option::is_none")]
+    pub tls_version: Option<&'a str>,
+    /// Suite.
+    #[serde(rename = "tls.cipher", skip_serializing_if = "Option::is_none")]
+    pub tls_cipher: Option<&'a str>,
+    /// Name that the client asked for in TLS.
+    #[serde(rename = "tls.client.server_name", skip_serializing_if = "Option::is_none")]
+    pub sni: Option<&'a str>,
+    /// Verified subject.
+    #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
+    /// Verified role values.
+    #[serde(rename = "user.roles", skip_serializing_if = "<[_]>::is_empty")]
+    pub roles: &'a [Box<str>],
+    /// Verified OAuth client.
+    #[serde(rename = "durward.client.id", skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<&'a str>,
+    /// Name of the issuer.
+    #[serde(rename = "durward.issuer", skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<&'a str>,
+    /// The route needs no credential (S36).
+    #[serde(rename = "auth.public", skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
+    /// For this reason.
+    #[serde(rename = "auth.public.reason", skip_serializing_if = "Option::is_none")]
+    pub public_reason: Option<&'a str>,
+    /// And this is who answers for it.
+    #[serde(rename = "auth.public.owner", skip_serializing_if = "Option::is_none")]
+    pub public_owner: Option<&'a str>,
+    /// `allow`, `deny` or `abort`.
+    #[serde(rename = "durward.outcome")]
+    pub outcome: &'static str,
+    /// Gate that refused.
+    #[serde(rename = "security_rule.name", skip_serializing_if = "Option::is_none")]
+    pub gate: Option<&'static str>,
+    /// Why.
+    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// Name of the upstream.
+    #[serde(rename = "durward.upstream", skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<&'a str>,
+    /// Configuration that decided, abbreviated.
+    #[serde(rename = "durward.config.hash")]
+    pub config: &'a str,
+}
+
+impl Record<'_> {
+    /// The line, with its end.
+    #[must_use]
+    pub fn line(&self) -> Vec<u8> {
+        let mut line = Vec::with_capacity(1024);
+        // writing to memory does not fail, and every field can be written
+        if serde_json::to_writer(&mut line, self).is_err() {
+            line.clear();
+        }
+        line.push(b'\n');
+        line
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+#[must_use]
+pub fn timestamp(time: UnixTime) -> String {
+    let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map(|t| format!("{t:.3}")).unwrap_or_default()
+}
+
+/// Seconds with microseconds.
+#[must_use]
+pub fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
+}
