@@ -7,13 +7,14 @@ use std::collections::HashSet;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, IntoDeserializer, MapAccess,
-    SeqAccess, Unexpected, VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, IntoDeserializer,
+    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
 use super::document::{Document, Kind, NodeId, ROOT};
 use super::mismatch::{Mismatch, Place};
+use super::scalar::SECRET_TYPE;
 
 /// The nodes to be passed over, and what is known about the gaps they leave.
 #[derive(Debug, Default)]
@@ -39,13 +40,21 @@ impl Mask {
 
     /// The elements or entries of a node that are left.
     pub fn children<'a>(&'a self, document: &'a Document, node: NodeId) -> impl Iterator<Item = NodeId> + 'a {
-        document.children(node).iter().copied().filter(|child| !self.hides(*child))
+        document
+            .children(node)
+            .iter()
+            .copied()
+            .filter(|child| !self.hides(*child))
     }
 }
 
 /// Reads the whole document as a `T`.
 pub(super) fn decode<T: DeserializeOwned>(document: &Document, mask: &Mask) -> Result<T, Mismatch> {
-    let top = Decoder { document, mask, node: ROOT };
+    let top = Decoder {
+        document,
+        mask,
+        node: ROOT,
+    };
     T::deserialize(top).map_err(|mismatch| mismatch.at(Place::Value(ROOT)))
 }
 
@@ -67,12 +76,16 @@ impl<'d> Decoder<'d> {
     }
 
     fn children(&self) -> std::vec::IntoIter<NodeId> {
-        self.mask.children(self.document, self.node).collect::<Vec<_>>().into_iter()
+        self.mask
+            .children(self.document, self.node)
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// Deserializes what stands here; a mismatch that does not know its place yet is here.
     fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Mismatch> {
-        seed.deserialize(self).map_err(|mismatch| mismatch.at(Place::Value(self.node)))
+        seed.deserialize(self)
+            .map_err(|mismatch| mismatch.at(Place::Value(self.node)))
     }
 
     fn unfit(&self, expected: &dyn Expected) -> Mismatch {
@@ -86,7 +99,11 @@ impl<'d> Decoder<'d> {
 
     fn visit_map<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.kind() {
-            Kind::Map(_) => visitor.visit_map(Entries { map: self, left: self.children(), value: None }),
+            Kind::Map(_) => visitor.visit_map(Entries {
+                map: self,
+                left: self.children(),
+                value: None,
+            }),
             _ => Err(self.unfit(&visitor)),
         }
     }
@@ -95,12 +112,18 @@ impl<'d> Decoder<'d> {
         if !matches!(self.kind(), Kind::List(_)) {
             return Err(self.unfit(&visitor));
         }
-        let mut elements = Elements { list: self, left: self.children() };
+        let mut elements = Elements {
+            list: self,
+            left: self.children(),
+        };
         let length = elements.left.len();
         let value = visitor.visit_seq(&mut elements)?;
         match elements.left.len() {
             0 => Ok(value),
-            left => Err(Mismatch::invalid_length(length, &format!("{} elements", length - left).as_str())),
+            left => Err(Mismatch::invalid_length(
+                length,
+                &format!("{} elements", length - left).as_str(),
+            )),
         }
     }
 }
@@ -148,8 +171,16 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
-        visitor.visit_newtype_struct(self)
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        let value = visitor.visit_newtype_struct(self);
+        if name == SECRET_TYPE {
+            return value.map_err(|mismatch| mismatch.at(Place::Value(self.node)).about_secret());
+        }
+        value
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -172,18 +203,31 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
         match self.kind() {
-            Kind::Text(name) => visitor.visit_enum(Choice { name, place: Place::Value(self.node), content: None, at: self }),
+            Kind::Text(name) => visitor.visit_enum(Choice {
+                name,
+                place: Place::Value(self.node),
+                content: None,
+                at: self,
+            }),
             Kind::Map(_) => {
                 let mut entries = self.children();
                 match (entries.next(), entries.next()) {
                     (Some(entry), None) => {
                         let name = self.document.key(entry);
                         let content = Some(self.child(entry));
-                        visitor.visit_enum(Choice { name, place: Place::Key(entry), content, at: self })
+                        visitor.visit_enum(Choice {
+                            name,
+                            place: Place::Key(entry),
+                            content,
+                            at: self,
+                        })
                     }
                     (first, _) => {
                         let count = if first.is_some() { "more than one" } else { "none" };
-                        Err(Mismatch::custom(format!("expected exactly one key of: {}; found {count}", accepted.join(", "))))
+                        Err(Mismatch::custom(format!(
+                            "expected exactly one key of: {}; found {count}",
+                            accepted.join(", ")
+                        )))
                     }
                 }
             }
@@ -214,7 +258,10 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
     type Error = Mismatch;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Mismatch> {
-        self.left.next().map(|node| self.list.child(node).seed(seed)).transpose()
+        self.left
+            .next()
+            .map(|node| self.list.child(node).seed(seed))
+            .transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -237,7 +284,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         self.value = self.left.next();
         let Some(node) = self.value else { return Ok(None) };
         let key = Key(self.map.document.key(node));
-        seed.deserialize(key).map(Some).map_err(|mismatch| mismatch.at(Place::Key(node)))
+        seed.deserialize(key)
+            .map(Some)
+            .map_err(|mismatch| mismatch.at(Place::Key(node)))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Mismatch> {
@@ -273,7 +322,11 @@ impl<'de> Deserializer<'de> for Key<'_> {
         visitor.visit_str(self.0)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -316,7 +369,9 @@ impl<'de> EnumAccess<'de> for Choice<'_> {
     type Variant = Self;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Mismatch> {
-        let variant = seed.deserialize(Key(self.name)).map_err(|mismatch| mismatch.at(self.place))?;
+        let variant = seed
+            .deserialize(Key(self.name))
+            .map_err(|mismatch| mismatch.at(self.place))?;
         Ok((variant, self))
     }
 }
@@ -324,8 +379,11 @@ impl<'de> EnumAccess<'de> for Choice<'_> {
 impl<'d> Choice<'d> {
     fn content(&self) -> Result<Decoder<'d>, Mismatch> {
         let lacking = || {
-            Mismatch::custom(format!("`{0}` needs settings of its own: write a map `{0}: …`", self.name))
-                .at(Place::Value(self.at.node))
+            Mismatch::custom(format!(
+                "`{0}` needs settings of its own: write a map `{0}: …`",
+                self.name
+            ))
+            .at(Place::Value(self.at.node))
         };
         self.content.ok_or_else(lacking)
     }
@@ -337,7 +395,8 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
     fn unit_variant(self) -> Result<(), Mismatch> {
         match self.content {
             Some(content) if *content.kind() != Kind::Null => {
-                Err(Mismatch::custom(format!("`{}` takes no settings", self.name)).at(Place::Value(content.node)))
+                Err(Mismatch::custom(format!("`{}` takes no settings", self.name))
+                    .at(Place::Value(content.node)))
             }
             _ => Ok(()),
         }
@@ -349,11 +408,19 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Mismatch> {
         let content = self.content()?;
-        content.visit_list(visitor).map_err(|mismatch| mismatch.at(Place::Value(content.node)))
+        content
+            .visit_list(visitor)
+            .map_err(|mismatch| mismatch.at(Place::Value(content.node)))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Mismatch> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         let content = self.content()?;
-        content.visit_map(visitor).map_err(|mismatch| mismatch.at(Place::Value(content.node)))
+        content
+            .visit_map(visitor)
+            .map_err(|mismatch| mismatch.at(Place::Value(content.node)))
     }
 }

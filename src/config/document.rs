@@ -19,7 +19,10 @@ use super::secrecy;
 /// The largest text read, in bytes.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Levels of lists and maps.
-const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 32;
+/// The YAML library recurses, and unoptimised it takes some 50 KiB of stack for each level: too much for a thread whose
+/// stack is 2 MiB, and no business of the caller's. In bytes; only what is used is ever touched.
+const STACK: usize = 16 * 1024 * 1024;
 /// Values in a file, those repeated by aliases included.
 const MAX_NODES: usize = 1_000_000;
 /// Parser events that aliases may repeat in total.
@@ -62,7 +65,11 @@ pub(super) struct Node {
 static NOTHING: Node = Node {
     parent: None,
     key_mark: None,
-    value_mark: Mark { line: 1, column: 1, bytes: 0..0 },
+    value_mark: Mark {
+        line: 1,
+        column: 1,
+        bytes: 0..0,
+    },
     secret: true,
     kind: Kind::Null,
 };
@@ -94,19 +101,37 @@ pub(super) struct Document {
 impl Document {
     /// Reads one YAML document with a map at its top.
     pub fn read(text: &str) -> Result<Self, Unreadable> {
-        let refuse = |mark, message: &str| Err(Unreadable { mark, message: message.to_owned() });
-        let top = Mark { line: 1, column: 1, bytes: 0..0 };
+        let refuse = |mark, message: &str| {
+            Err(Unreadable {
+                mark,
+                message: message.to_owned(),
+            })
+        };
+        let top = Mark {
+            line: 1,
+            column: 1,
+            bytes: 0..0,
+        };
         if text.len() > MAX_BYTES {
             return refuse(top, "the file is larger than 16 MiB");
         }
-        let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options())
-            .map_err(|error| Unreadable { mark: mark_of_error(&error), message: explain(&error) })?;
+        let raw = read_apart(text)?;
         let mark = mark_of(raw.defined);
         match raw.value {
             Raw::Map(_) => {}
             Raw::Scalar(Kind::Null) => return refuse(top, "the file is empty"),
-            Raw::List(_) => return refuse(mark, "expected a map of keys at the top of the file, found a list"),
-            Raw::Scalar(_) => return refuse(mark, "expected a map of keys at the top of the file, found a single value"),
+            Raw::List(_) => {
+                return refuse(
+                    mark,
+                    "expected a map of keys at the top of the file, found a list",
+                );
+            }
+            Raw::Scalar(_) => {
+                return refuse(
+                    mark,
+                    "expected a map of keys at the top of the file, found a single value",
+                );
+            }
         }
         let mut document = Self::default();
         document.plant(None, None, false, raw);
@@ -135,13 +160,17 @@ impl Document {
 
     /// The node and all around it, innermost first.
     pub fn upwards(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
-        std::iter::successors(Some(id), |id| self.node(*id).parent.as_ref().map(|(parent, _)| *parent))
+        std::iter::successors(Some(id), |id| {
+            self.node(*id).parent.as_ref().map(|(parent, _)| *parent)
+        })
     }
 
     /// The path of a node by the indices of the file.
     pub fn path(&self, id: NodeId) -> ConfigPath {
-        let mut steps: Vec<&Step> =
-            self.upwards(id).filter_map(|id| self.node(id).parent.as_ref().map(|(_, step)| step)).collect();
+        let mut steps: Vec<&Step> = self
+            .upwards(id)
+            .filter_map(|id| self.node(id).parent.as_ref().map(|(_, step)| step))
+            .collect();
         steps.reverse();
         let mut path = ConfigPath::root();
         for step in steps {
@@ -156,7 +185,10 @@ impl Document {
         if !node.value_mark.bytes.is_empty() && !matches!(node.kind, Kind::List(_) | Kind::Map(_)) {
             return &node.value_mark;
         }
-        let first = self.children(id).first().and_then(|child| self.node(*child).key_mark.as_ref());
+        let first = self
+            .children(id)
+            .first()
+            .and_then(|child| self.node(*child).key_mark.as_ref());
         match (&node.key_mark, first) {
             (Some(key), _) => key,
             (None, Some(first)) if node.value_mark.bytes.is_empty() => first,
@@ -181,14 +213,27 @@ impl Document {
     }
 
     /// Adds a value and all below it; the depth of this recursion is bounded by [`MAX_DEPTH`].
-    fn plant(&mut self, parent: Option<(NodeId, Step)>, key: Option<Mark>, secret: bool, raw: Spanned<Raw>) -> NodeId {
+    fn plant(
+        &mut self,
+        parent: Option<(NodeId, Step)>,
+        key: Option<Mark>,
+        secret: bool,
+        raw: Spanned<Raw>,
+    ) -> NodeId {
         let id = NodeId(self.nodes.len());
         let value_mark = mark_of(raw.defined);
-        self.nodes.push(Node { parent, key_mark: key, value_mark, secret, kind: Kind::Null });
+        self.nodes.push(Node {
+            parent,
+            key_mark: key,
+            value_mark,
+            secret,
+            kind: Kind::Null,
+        });
         let kind = match raw.value {
             Raw::Scalar(kind) => kind,
             Raw::List(elements) => {
-                let step = |(index, element)| self.plant(Some((id, Step::Index(index))), None, secret, element);
+                let step =
+                    |(index, element)| self.plant(Some((id, Step::Index(index))), None, secret, element);
                 Kind::List(elements.into_iter().enumerate().map(step).collect())
             }
             Raw::Map(entries) => Kind::Map(self.plant_entries(id, secret, entries)),
@@ -199,7 +244,12 @@ impl Document {
         id
     }
 
-    fn plant_entries(&mut self, map: NodeId, secret: bool, entries: Vec<(Spanned<String>, Spanned<Raw>)>) -> Vec<NodeId> {
+    fn plant_entries(
+        &mut self,
+        map: NodeId,
+        secret: bool,
+        entries: Vec<(Spanned<String>, Spanned<Raw>)>,
+    ) -> Vec<NodeId> {
         let mut seen: HashMap<String, (u32, u32)> = HashMap::new();
         let mut children = Vec::with_capacity(entries.len());
         for (key, value) in entries {
@@ -211,11 +261,19 @@ impl Document {
             children.push(node);
             if key == "<<" {
                 let message = "merge keys (`<<`) are not supported".to_owned();
-                self.flaws.push(Flaw { node, message, help: "an alias (`key: *name`) can repeat a whole value" });
+                self.flaws.push(Flaw {
+                    node,
+                    message,
+                    help: "an alias (`key: *name`) can repeat a whole value",
+                });
             } else if let Some((line, column)) = seen.get(&key) {
                 let key = shorten(&key);
                 let message = format!("key {key} is set twice: first at line {line}, column {column}");
-                self.flaws.push(Flaw { node, message, help: "remove one of the two" });
+                self.flaws.push(Flaw {
+                    node,
+                    message,
+                    help: "remove one of the two",
+                });
             } else {
                 seen.insert(key, place);
             }
@@ -224,10 +282,45 @@ impl Document {
     }
 }
 
+/// Runs the YAML library on a stack of its own. A panic in it, however unlikely, refuses the file and nothing else.
+fn read_apart(text: &str) -> Result<Spanned<Raw>, Unreadable> {
+    let failed = |message: String| Unreadable {
+        mark: Mark {
+            line: 1,
+            column: 1,
+            bytes: 0..0,
+        },
+        message,
+    };
+    let read = || {
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| Unreadable {
+            mark: mark_of_error(&error),
+            message: explain(&error),
+        })
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("read-yaml".to_owned())
+            .stack_size(STACK);
+        let thread = thread
+            .spawn_scoped(scope, read)
+            .map_err(|error| failed(format!("cannot start a thread to read the file: {error}")))?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(failed("the YAML library failed on this file".to_owned())))
+    })
+}
+
 /// A name from the file, quoted for a message; what is too long to be a name is not repeated.
 pub(super) fn shorten(name: &str) -> String {
     match name.chars().count() {
-        0..=40 => format!("`{}`", name.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")),
+        0..=40 => format!(
+            "`{}`",
+            name.escape_debug()
+                .to_string()
+                .replace("\\'", "'")
+                .replace("\\\"", "\"")
+        ),
         count => format!("of {count} characters"),
     }
 }
@@ -329,26 +422,41 @@ fn mark_of(location: Location) -> Mark {
 }
 
 fn mark_of_error(error: &Error) -> Mark {
-    error.location().map_or(Mark { line: 1, column: 1, bytes: 0..0 }, mark_of)
+    error.location().map_or(
+        Mark {
+            line: 1,
+            column: 1,
+            bytes: 0..0,
+        },
+        mark_of,
+    )
 }
 
 /// The parser's complaint in our words where its own speak of Rust or could repeat a value.
 fn explain(error: &Error) -> String {
     match error.without_snippet() {
-        Error::MultipleDocuments { .. } => "the file holds several YAML documents (`---`); one is allowed".to_owned(),
+        Error::MultipleDocuments { .. } => {
+            "the file holds several YAML documents (`---`); one is allowed".to_owned()
+        }
         Error::UnsupportedTag { .. } => "this YAML tag (`!…`) is not supported".to_owned(),
         Error::NullIntoString { .. } => "a key may not be empty or null".to_owned(),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => "this alias repeats the value that it stands in".to_owned(),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "this alias repeats the value that it stands in".to_owned()
+        }
         Error::AliasError { .. } | Error::AliasReplayLimitExceeded { .. } => {
             "aliases (`*name`) repeat more than a configuration may hold".to_owned()
         }
-        Error::Budget { .. } => "the file is nested too deeply, or holds or repeats too many values".to_owned(),
+        Error::Budget { .. } => {
+            "the file is nested too deeply, or holds or repeats too many values".to_owned()
+        }
         Error::InvalidScalar { .. } => "this value does not fit its YAML tag".to_owned(),
         Error::Unexpected { .. } => "a key must be a plain word".to_owned(),
         other => {
             let text = other.to_string();
             // The place is told separately.
-            let text = text.split_once(" at line ").map_or(text.as_str(), |(before, _)| before);
+            let text = text
+                .split_once(" at line ")
+                .map_or(text.as_str(), |(before, _)| before);
             format!("not valid YAML: {text}")
         }
     }
@@ -364,12 +472,16 @@ mod tests {
     }
 
     fn find(document: &Document, path: &str) -> NodeId {
-        (0..document.nodes.len()).map(NodeId).find(|id| document.path(*id).as_str() == path).expect("a node")
+        (0..document.nodes.len())
+            .map(NodeId)
+            .find(|id| document.path(*id).as_str() == path)
+            .expect("a node")
     }
 
     #[test]
     fn scalars_follow_the_core_schema() {
-        let text = "a: true\nb: yes\nc: 0x1F\nd: -5\ne: 1.5\nf:\ng: '1'\nh: 0755\ni: 1_000\nj: 0o17\n200: x\n";
+        let text =
+            "a: true\nb: yes\nc: 0x1F\nd: -5\ne: 1.5\nf:\ng: '1'\nh: 0755\ni: 1_000\nj: 0o17\n200: x\n";
         let document = Document::read(text).unwrap();
         let kind = |path| document.node(find(&document, path)).kind.clone();
         assert_eq!(kind("a"), Kind::Bool(true));
@@ -395,7 +507,11 @@ mod tests {
         assert_eq!(place("routes[0].path"), (2, 11));
         assert_eq!(place("routes[0].tags[1]"), (3, 15));
         assert_eq!(place("routes[0].tags"), (3, 5), "a list is marked at its key");
-        assert_eq!(place("routes[0]"), (2, 5), "an element is marked at its first key");
+        assert_eq!(
+            place("routes[0]"),
+            (2, 5),
+            "an element is marked at its first key"
+        );
     }
 
     #[test]
@@ -410,17 +526,33 @@ mod tests {
     fn a_file_without_a_map_is_refused() {
         assert_eq!(refused(""), (1, 1, "the file is empty".to_owned()));
         assert_eq!(refused("# only a remark\n---\n").2, "the file is empty");
-        assert_eq!(refused("- a\n").2, "expected a map of keys at the top of the file, found a list");
-        assert_eq!(refused("text\n").2, "expected a map of keys at the top of the file, found a single value");
+        assert_eq!(
+            refused("- a\n").2,
+            "expected a map of keys at the top of the file, found a list"
+        );
+        assert_eq!(
+            refused("text\n").2,
+            "expected a map of keys at the top of the file, found a single value"
+        );
         let (line, _, message) = refused("a: 1\n---\nb: 2\n");
         assert_eq!((line, message.contains("several YAML documents")), (3, true));
     }
 
     #[test]
     fn text_that_is_not_yaml_is_refused_at_its_place() {
-        assert_eq!(refused("a: 1\n b: 2\n"), (2, 3, "not valid YAML: mapping values are not allowed in this context".to_owned()));
+        assert_eq!(
+            refused("a: 1\n b: 2\n"),
+            (
+                2,
+                3,
+                "not valid YAML: mapping values are not allowed in this context".to_owned()
+            )
+        );
         assert_eq!(refused("? [1]\n: x\n").0, 1);
-        assert_eq!(refused("a: !hunter2 x\n").2, "this YAML tag (`!…`) is not supported");
+        assert_eq!(
+            refused("a: !hunter2 x\n").2,
+            "this YAML tag (`!…`) is not supported"
+        );
     }
 
     #[test]
@@ -432,6 +564,20 @@ mod tests {
             (0..2000).map(|indent| " ".repeat(indent) + "a:\n").collect(),
         ] {
             Document::read(&text).expect_err("too deep");
+        }
+    }
+
+    #[test]
+    fn the_deepest_allowed_nesting_fits_into_the_stack_of_any_thread() {
+        let flow = "a: ".to_owned() + &"[".repeat(MAX_DEPTH - 1) + &"]".repeat(MAX_DEPTH - 1);
+        let block: String = (0..MAX_DEPTH).map(|indent| " ".repeat(indent) + "a:\n").collect();
+        for text in [flow, block] {
+            let read = move || Document::read(&text).map(|_| ());
+            let thread = std::thread::Builder::new()
+                .stack_size(1024 * 1024)
+                .spawn(read)
+                .unwrap();
+            assert_eq!(thread.join().unwrap(), Ok(()));
         }
     }
 

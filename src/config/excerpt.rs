@@ -51,7 +51,12 @@ impl Source {
                 _ => merged.push(range),
             }
         }
-        Self { name: name.into(), text: text.into(), lines: lines(text), hidden: merged }
+        Self {
+            name: name.into(),
+            text: text.into(),
+            lines: lines(text),
+            hidden: merged,
+        }
     }
 
     /// The printable line at a mark; `None` where the text has no such line.
@@ -62,7 +67,9 @@ impl Source {
         } else {
             let column = (mark.column as usize).saturating_sub(1);
             let text = self.text.get(line.clone())?;
-            text.char_indices().nth(column).map_or(line.end, |(at, _)| line.start + at)
+            text.char_indices()
+                .nth(column)
+                .map_or(line.end, |(at, _)| line.start + at)
         };
         let end = mark.bytes.end.clamp(start, line.end);
         let mut head = self.show(line.start..start, true);
@@ -70,7 +77,9 @@ impl Source {
         let tail = self.show(end..line.end, end == line.start);
         let mut offset = head.chars().count();
         if offset > BEFORE {
-            head = std::iter::once('…').chain(head.chars().skip(offset - BEFORE)).collect();
+            head = std::iter::once('…')
+                .chain(head.chars().skip(offset - BEFORE))
+                .collect();
             offset = BEFORE + 1;
         }
         let width = marked.chars().count().clamp(1, WIDTH - offset);
@@ -114,7 +123,11 @@ fn is_bidi(c: char) -> bool {
 /// The byte ranges of the lines, without their ends; YAML ends a line with `\n`, `\r\n` or `\r`.
 fn lines(text: &str) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
-    let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut start = if text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
     let mut after_return = false;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -138,7 +151,11 @@ mod tests {
 
     fn mark(text: &str, line: u32, column: u32, part: &str) -> Mark {
         let start = text.find(part).unwrap();
-        Mark { line, column, bytes: start..start + part.len() }
+        Mark {
+            line,
+            column,
+            bytes: start..start + part.len(),
+        }
     }
 
     #[test]
@@ -158,14 +175,22 @@ mod tests {
         assert_eq!((excerpt.offset, excerpt.width), (25, 4));
         let excerpt = source.excerpt(&mark(text, 1, 16, "hunter2")).unwrap();
         assert_eq!((excerpt.offset, excerpt.width), (15, 8));
-        let excerpt = source.excerpt(&Mark { line: 1, column: 18, bytes: 0..0 }).unwrap();
+        let excerpt = source
+            .excerpt(&Mark {
+                line: 1,
+                column: 18,
+                bytes: 0..0,
+            })
+            .unwrap();
         assert_eq!(excerpt.text, "a: { password: [secret], mode: x }");
     }
 
     #[test]
     fn a_long_line_is_cropped_and_control_characters_are_not_passed_on() {
         let text = format!("{}\tX\u{1b}[31m{}", "é".repeat(200), "z".repeat(300));
-        let excerpt = Source::new("f", &text, vec![]).excerpt(&mark(&text, 1, 202, "X")).unwrap();
+        let excerpt = Source::new("f", &text, vec![])
+            .excerpt(&mark(&text, 1, 202, "X"))
+            .unwrap();
         assert_eq!(excerpt.text.chars().nth(excerpt.offset), Some('X'));
         assert!(excerpt.text.chars().count() <= WIDTH + 1);
         assert!(excerpt.text.starts_with('…') && excerpt.text.ends_with('…'));

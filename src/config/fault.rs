@@ -47,8 +47,21 @@ pub struct Fault {
 impl Fault {
     /// The fault in one line, for logs and editors: `durward.yaml:12:5: error: routes[0].mathc: unknown key …`.
     pub fn one_line(&self) -> String {
-        let Self { source, line, column, path, message, help, severity, excerpt: _ } = self;
-        let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        let Self {
+            source,
+            line,
+            column,
+            path,
+            message,
+            help,
+            severity,
+            excerpt: _,
+        } = self;
+        let path = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}: ")
+        };
         let help = help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
         format!("{source}:{line}:{column}: {severity}: {path}{message}{help}")
     }
@@ -67,7 +80,16 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, line, column, path, message, help, severity, excerpt } = self;
+        let Self {
+            source,
+            line,
+            column,
+            path,
+            message,
+            help,
+            severity,
+            excerpt,
+        } = self;
         let gutter = line.to_string().len();
         writeln!(f, "{severity}: {message}")?;
         write!(f, "{:gutter$}--> {source}:{line}:{column}", "")?;
@@ -99,7 +121,11 @@ mod tests {
             message: "unknown key `mathc`".to_owned(),
             help: Some("did you mean `match`?".to_owned()),
             severity: Severity::Error,
-            excerpt: Some(Excerpt { text: "    mathc: { path: /x }".to_owned(), offset: 4, width: 5 }),
+            excerpt: Some(Excerpt {
+                text: "    mathc: { path: /x }".to_owned(),
+                offset: 4,
+                width: 5,
+            }),
         }
     }
 
@@ -119,14 +145,26 @@ error: unknown key `mathc`
     fn a_fault_fits_in_one_line() {
         let line = "durward.yaml:12:5: error: routes[0].mathc: unknown key `mathc` (did you mean `match`?)";
         assert_eq!(fault().one_line(), line);
-        let bare = Fault { path: String::new(), help: None, severity: Severity::Warning, ..fault() };
+        let bare = Fault {
+            path: String::new(),
+            help: None,
+            severity: Severity::Warning,
+            ..fault()
+        };
         assert_eq!(bare.one_line(), "durward.yaml:12:5: warning: unknown key `mathc`");
     }
 
     #[test]
     fn faults_sort_by_line_then_column() {
-        let mut faults = [(3, 1), (2, 9), (2, 10)].map(|(line, column)| Fault { line, column, ..fault() });
+        let mut faults = [(3, 1), (2, 9), (2, 10)].map(|(line, column)| Fault {
+            line,
+            column,
+            ..fault()
+        });
         faults.sort_by(Fault::by_position);
-        assert_eq!(faults.map(|fault| (fault.line, fault.column)), [(2, 9), (2, 10), (3, 1)]);
+        assert_eq!(
+            faults.map(|fault| (fault.line, fault.column)),
+            [(2, 9), (2, 10), (3, 1)]
+        );
     }
 }

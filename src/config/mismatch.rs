@@ -32,16 +32,33 @@ impl Place {
 
 /// The error of the decoder. Serde builds it without a place; the innermost access that sees it adds one.
 #[derive(Debug)]
-pub(super) struct Mismatch(Box<(Option<Place>, Problem)>);
+pub(super) struct Mismatch(Box<Parts>);
+
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub place: Option<Place>,
+    pub problem: Problem,
+    /// Whether the value at the place is a secret by its type, whatever its key.
+    pub secret: bool,
+}
 
 /// What is wrong, as told by serde.
 #[derive(Debug)]
 pub(super) enum Problem {
-    UnknownKey { key: String, accepted: &'static [&'static str] },
-    UnknownVariant { accepted: &'static [&'static str] },
+    UnknownKey {
+        key: String,
+        accepted: &'static [&'static str],
+    },
+    UnknownVariant {
+        accepted: &'static [&'static str],
+    },
     MissingKey(&'static str),
     /// `found` is the kind of value, never the value.
-    Unfit { expected: String, found: &'static str, quote: bool },
+    Unfit {
+        expected: String,
+        found: &'static str,
+        quote: bool,
+    },
     /// Anything a type's own reading says, as a sentence.
     Other(String),
 }
@@ -49,20 +66,34 @@ pub(super) enum Problem {
 impl Mismatch {
     /// A scalar stands where text was expected.
     pub fn needs_quotes(expected: &dyn Expected) -> Self {
-        Self::new(Problem::Unfit { expected: expected.to_string(), found: "", quote: true })
+        Self::new(Problem::Unfit {
+            expected: expected.to_string(),
+            found: "",
+            quote: true,
+        })
     }
 
     pub fn new(problem: Problem) -> Self {
-        Self(Box::new((None, problem)))
+        Self(Box::new(Parts {
+            place: None,
+            problem,
+            secret: false,
+        }))
     }
 
     /// Says where it happened, unless that is known more precisely already.
     pub fn at(mut self, place: Place) -> Self {
-        self.0.0.get_or_insert(place);
+        self.0.place.get_or_insert(place);
         self
     }
 
-    pub fn into_parts(self) -> (Option<Place>, Problem) {
+    /// Says that the value must not be shown.
+    pub fn about_secret(mut self) -> Self {
+        self.0.secret = true;
+        self
+    }
+
+    pub fn into_parts(self) -> Parts {
         *self.0
     }
 }
@@ -81,7 +112,11 @@ impl de::Error for Mismatch {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Problem::Unfit { expected: expected.to_string(), found: name(found), quote: false })
+        Self::new(Problem::Unfit {
+            expected: expected.to_string(),
+            found: name(found),
+            quote: false,
+        })
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -90,7 +125,10 @@ impl de::Error for Mismatch {
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
         let elements = if length == 1 { "element" } else { "elements" };
-        Self::custom(format!("expected {}, found {length} {elements}", plain(&expected.to_string())))
+        Self::custom(format!(
+            "expected {}, found {length} {elements}",
+            plain(&expected.to_string())
+        ))
     }
 
     fn unknown_variant(_: &str, accepted: &'static [&'static str]) -> Self {
@@ -98,7 +136,10 @@ impl de::Error for Mismatch {
     }
 
     fn unknown_field(key: &str, accepted: &'static [&'static str]) -> Self {
-        Self::new(Problem::UnknownKey { key: key.to_owned(), accepted })
+        Self::new(Problem::UnknownKey {
+            key: key.to_owned(),
+            accepted,
+        })
     }
 
     fn missing_field(key: &'static str) -> Self {
@@ -119,7 +160,10 @@ impl Problem {
             Self::UnknownKey { key, accepted } => {
                 let noun = "allowed keys";
                 let near = self.meant(document, place);
-                (format!("unknown key {}", shorten(key)), suggest::help(noun, near, accepted))
+                (
+                    format!("unknown key {}", shorten(key)),
+                    suggest::help(noun, near, accepted),
+                )
             }
             Self::UnknownVariant { accepted } => {
                 let near = self.meant(document, place);
@@ -128,11 +172,22 @@ impl Problem {
                     (Place::Value(_), Kind::Text(text)) if !node.secret => ("value", text.as_str()),
                     (Place::Value(_), _) => ("value", ""),
                 };
-                let shown = if written.is_empty() { String::new() } else { format!(" {}", shorten(written)) };
-                (format!("unknown {noun}{shown}"), suggest::help(&format!("allowed {noun}s"), near, accepted))
+                let shown = if written.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {}", shorten(written))
+                };
+                (
+                    format!("unknown {noun}{shown}"),
+                    suggest::help(&format!("allowed {noun}s"), near, accepted),
+                )
             }
             Self::MissingKey(key) => (format!("missing key `{key}`"), None),
-            Self::Unfit { expected, found, quote } => {
+            Self::Unfit {
+                expected,
+                found,
+                quote,
+            } => {
                 let found = match &node.kind {
                     Kind::List(_) | Kind::Map(_) if !found.is_empty() => (*found).to_owned(),
                     kind => describe(kind, node.secret),
@@ -150,7 +205,12 @@ impl Problem {
         match self {
             Self::UnknownKey { key, accepted } => {
                 let around = document.node(node).parent.as_ref().map(|(parent, _)| *parent)?;
-                let set = |name: &str| document.children(around).iter().any(|sibling| document.key(*sibling) == name);
+                let set = |name: &str| {
+                    document
+                        .children(around)
+                        .iter()
+                        .any(|sibling| document.key(*sibling) == name)
+                };
                 suggest::nearest(key, accepted.iter().copied().filter(|name| !set(name)))
             }
             Self::UnknownVariant { accepted } => {
@@ -172,7 +232,11 @@ fn plain(expected: &str) -> String {
         (64, false) => "an integer from 0".to_owned(),
         (64, true) => "an integer".to_owned(),
         (_, false) => format!("an integer from 0 to {}", (1u64 << bits) - 1),
-        (_, true) => format!("an integer from -{0} to {1}", 1u64 << (bits - 1), (1u64 << (bits - 1)) - 1),
+        (_, true) => format!(
+            "an integer from -{0} to {1}",
+            1u64 << (bits - 1),
+            (1u64 << (bits - 1)) - 1
+        ),
     };
     match expected {
         "u8" => integer(8, false),
@@ -250,7 +314,13 @@ fn discreet(message: &str, kind: &Kind, secret: bool) -> String {
     }
     // Parsers like to quote the part they stumbled over.
     let parts = message.split('`').enumerate();
-    let hide = |(at, part)| if at % 2 == 1 && value.contains(part) { "…" } else { part };
+    let hide = |(at, part)| {
+        if at % 2 == 1 && value.contains(part) {
+            "…"
+        } else {
+            part
+        }
+    };
     parts.map(hide).collect::<Vec<_>>().join("`")
 }
 
@@ -278,10 +348,19 @@ mod tests {
     #[test]
     fn a_types_own_message_does_not_give_a_secret_away() {
         let value = Kind::Text("hunter2 x".to_owned());
-        assert_eq!(discreet("bad word `hunter2`, write `b`", &value, true), "bad word `…`, write `b`");
+        assert_eq!(
+            discreet("bad word `hunter2`, write `b`", &value, true),
+            "bad word `…`, write `b`"
+        );
         assert_eq!(discreet("`hunter2 x` is bad", &value, true), "`…` is bad");
-        assert_eq!(discreet("`hunter2 x` is bad", &value, false), "`hunter2 x` is bad");
+        assert_eq!(
+            discreet("`hunter2 x` is bad", &value, false),
+            "`hunter2 x` is bad"
+        );
         let long = Kind::Text("y".repeat(50));
-        assert_eq!(discreet(&format!("{} is bad", "y".repeat(50)), &long, false), "… is bad");
+        assert_eq!(
+            discreet(&format!("{} is bad", "y".repeat(50)), &long, false),
+            "… is bad"
+        );
     }
 }

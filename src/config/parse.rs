@@ -5,6 +5,7 @@
 //! One thing stays for the next run: of several keys missing in the same map, the first is named.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -13,7 +14,7 @@ use super::decode::{self, Mask};
 use super::document::{Document, Flaw, NodeId, ROOT, Unreadable};
 use super::excerpt::{Mark, Source};
 use super::fault::{Fault, Severity};
-use super::mismatch::{Mismatch, Place, Problem};
+use super::mismatch::{Mismatch, Parts, Place, Problem};
 use super::positions::Positions;
 use super::secrecy;
 
@@ -53,46 +54,98 @@ pub fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Parsed<T> {
         Ok(document) => Recovery::new(name, text, document).run(),
         Err(Unreadable { mark, message }) => {
             let source = Source::new(name, text, secrecy::guess(text));
-            let fault = fault(&source, &mark, String::new(), message, None);
+            let fault = Finding {
+                mark,
+                path: String::new(),
+                message,
+                help: None,
+            }
+            .into_fault(&source);
             let positions = Positions::new(Arc::new(source), Arc::default(), Arc::default());
-            Parsed { value: None, faults: vec![fault], positions, removed: Vec::new() }
+            Parsed {
+                value: None,
+                faults: vec![fault],
+                positions,
+                removed: Vec::new(),
+            }
         }
     }
 }
 
-/// An error at a place in the text.
-fn fault(source: &Source, mark: &Mark, path: String, message: String, help: Option<String>) -> Fault {
-    let excerpt = source.excerpt(mark);
-    let (line, column) = (mark.line, mark.column);
-    Fault { source: source.name.clone(), line, column, path, message, help, severity: Severity::Error, excerpt }
+/// An error at a place in the text. Made into a [`Fault`] when it is known which parts of the text are secret.
+struct Finding {
+    mark: Mark,
+    path: String,
+    message: String,
+    help: Option<String>,
+}
+
+impl Finding {
+    fn into_fault(self, source: &Source) -> Fault {
+        let Self {
+            mark,
+            path,
+            message,
+            help,
+        } = self;
+        let excerpt = source.excerpt(&mark);
+        let (line, column) = (mark.line, mark.column);
+        Fault {
+            source: source.name.clone(),
+            line,
+            column,
+            path,
+            message,
+            help,
+            severity: Severity::Error,
+            excerpt,
+        }
+    }
 }
 
 /// The state between two attempts at decoding.
-struct Recovery {
-    source: Source,
+struct Recovery<'t> {
+    name: &'t str,
+    text: &'t str,
     document: Document,
     mask: Mask,
-    faults: Vec<Fault>,
+    findings: Vec<Finding>,
+    /// Byte ranges that no excerpt may show.
+    secrets: Vec<Range<usize>>,
     removed: Vec<NodeId>,
     /// Keys that a misspelt one stood for, and the map they belong to: those are not missing.
     meant: HashSet<(NodeId, &'static str)>,
 }
 
-impl Recovery {
-    fn new(name: &str, text: &str, document: Document) -> Self {
-        let source = Source::new(name, text, document.secrets());
-        let (mask, meant) = (Mask::default(), HashSet::new());
-        Self { source, document, mask, faults: Vec::new(), removed: Vec::new(), meant }
+impl<'t> Recovery<'t> {
+    fn new(name: &'t str, text: &'t str, document: Document) -> Self {
+        let secrets = document.secrets();
+        let (mask, findings, removed, meant) = (Mask::default(), Vec::new(), Vec::new(), HashSet::new());
+        Self {
+            name,
+            text,
+            document,
+            mask,
+            findings,
+            secrets,
+            removed,
+            meant,
+        }
     }
 
     fn run<T: DeserializeOwned>(mut self) -> Parsed<T> {
         for Flaw { node, message, help } in std::mem::take(&mut self.document.flaws) {
-            self.report(Place::Key(node), self.document.path(node).to_string(), message, Some(help.to_owned()));
+            self.report(
+                Place::Key(node),
+                self.document.path(node).to_string(),
+                message,
+                Some(help.to_owned()),
+            );
             self.hide(node);
         }
         // Every turn hides one more node, so the number of turns is bounded by the size of the file.
         let value = loop {
-            if self.faults.len() >= MAX_FAULTS {
+            if self.findings.len() >= MAX_FAULTS {
                 break None;
             }
             match decode::decode(&self.document, &self.mask) {
@@ -110,19 +163,42 @@ impl Recovery {
     }
 
     fn finish<T>(mut self, value: Option<T>) -> Parsed<T> {
-        self.faults.truncate(MAX_FAULTS);
-        self.faults.sort_by(Fault::by_position);
+        let source = Source::new(self.name, self.text, self.secrets);
+        self.findings.truncate(MAX_FAULTS);
+        let mut faults: Vec<Fault> = self
+            .findings
+            .into_iter()
+            .map(|finding| finding.into_fault(&source))
+            .collect();
+        faults.sort_by(Fault::by_position);
         self.removed.sort();
-        let removed = self.removed.iter().map(|node| self.document.path(*node).to_string()).collect();
-        let positions = Positions::new(Arc::new(self.source), Arc::new(self.document), Arc::new(self.mask));
-        Parsed { value, faults: self.faults, positions, removed }
+        let removed = self
+            .removed
+            .iter()
+            .map(|node| self.document.path(*node).to_string())
+            .collect();
+        let positions = Positions::new(Arc::new(source), Arc::new(self.document), Arc::new(self.mask));
+        Parsed {
+            value,
+            faults,
+            positions,
+            removed,
+        }
     }
 
     /// Reports a mismatch unless it follows from an earlier one; returns the node to go on without.
     fn judge(&mut self, mismatch: Mismatch) -> NodeId {
-        let (place, problem) = mismatch.into_parts();
+        let Parts {
+            place,
+            problem,
+            secret,
+        } = mismatch.into_parts();
         let place = self.pinpoint(place.unwrap_or(Place::Value(ROOT)), &problem);
         let node = place.node();
+        if secret {
+            self.secrets
+                .push(self.document.node(node).value_mark.bytes.clone());
+        }
         let path = self.document.path(node);
         let path = match &problem {
             Problem::MissingKey(key) => {
@@ -132,7 +208,12 @@ impl Recovery {
                 path.key(key)
             }
             Problem::UnknownKey { .. } => {
-                let around = self.document.node(node).parent.as_ref().map(|(around, _)| *around);
+                let around = self
+                    .document
+                    .node(node)
+                    .parent
+                    .as_ref()
+                    .map(|(around, _)| *around);
                 let meant = problem.meant(&self.document, place);
                 self.meant.extend(around.zip(meant));
                 path
@@ -151,14 +232,22 @@ impl Recovery {
     fn is_consequence(&self, map: NodeId, key: &'static str) -> bool {
         let hidden = |child: &&NodeId| self.mask.hides(**child);
         self.meant.contains(&(map, key))
-            || self.document.children(map).iter().filter(hidden).any(|child| self.document.key(*child) == key)
+            || self
+                .document
+                .children(map)
+                .iter()
+                .filter(hidden)
+                .any(|child| self.document.key(*child) == key)
     }
 
     /// Serde reads some enums through a buffer that forgets places; the entry of an unknown key can be found again.
     fn pinpoint(&self, place: Place, problem: &Problem) -> Place {
         match (place, problem) {
             (Place::Value(map), Problem::UnknownKey { key, .. }) => {
-                let entry = self.mask.children(&self.document, map).find(|child| self.document.key(*child) == key);
+                let entry = self
+                    .mask
+                    .children(&self.document, map)
+                    .find(|child| self.document.key(*child) == key);
                 entry.map_or(place, Place::Key)
             }
             _ => place,
@@ -170,7 +259,12 @@ impl Recovery {
             Place::Key(node) => self.document.key_mark(node),
             Place::Value(node) => self.document.mark(node),
         };
-        self.faults.push(fault(&self.source, mark, path, message, help));
+        self.findings.push(Finding {
+            mark: mark.clone(),
+            path,
+            message,
+            help,
+        });
     }
 
     fn hide(&mut self, node: NodeId) {
@@ -178,3 +272,7 @@ impl Recovery {
         self.removed.push(node);
     }
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

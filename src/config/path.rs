@@ -112,7 +112,11 @@ pub(crate) fn steps(path: &str) -> Option<Vec<Step>> {
             let (digits, after) = numbered.split_once(']')?;
             (Step::Index(digits.parse().ok()?), after)
         } else {
-            let word = if steps.is_empty() { rest } else { rest.strip_prefix('.')? };
+            let word = if steps.is_empty() {
+                rest
+            } else {
+                rest.strip_prefix('.')?
+            };
             let end = word.find(|c| !plain(c)).unwrap_or(word.len());
             let (key, after) = word.split_at_checked(end)?;
             if key.is_empty() {
@@ -152,13 +156,28 @@ mod tests {
 
     #[test]
     fn plain_keys_are_dotted_and_odd_keys_are_quoted() {
-        let path = ConfigPath::root().key("a.b").key("c").index(0).key("").key("x\"y\n");
+        let path = ConfigPath::root()
+            .key("a.b")
+            .key("c")
+            .index(0)
+            .key("")
+            .key("x\"y\n");
         assert_eq!(path.as_str(), r#"["a.b"].c[0][""]["x\"y\u{a}"]"#);
     }
 
     #[test]
     fn text_that_is_not_a_path_has_no_steps() {
-        for text in ["a..b", "a[", "a[x]", "a[\"x", "a[\"x\"", ".a", "a.", "a[99999999999999999999]", "[\"\\u{zz}\"]"] {
+        for text in [
+            "a..b",
+            "a[",
+            "a[x]",
+            "a[\"x",
+            "a[\"x\"",
+            ".a",
+            "a.",
+            "a[99999999999999999999]",
+            "[\"\\u{zz}\"]",
+        ] {
             assert_eq!(steps(text), None, "{text}");
         }
     }

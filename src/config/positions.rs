@@ -33,7 +33,11 @@ struct Found {
 
 impl Positions {
     pub(super) fn new(source: Arc<Source>, document: Arc<Document>, mask: Arc<Mask>) -> Self {
-        Self { source, document, mask }
+        Self {
+            source,
+            document,
+            mask,
+        }
     }
 
     /// The file's name.
@@ -74,11 +78,24 @@ impl Positions {
         let mark = self.document.mark(found.node);
         let (line, column) = (mark.line, mark.column);
         let (source, excerpt) = (self.source.name.clone(), self.source.excerpt(mark));
-        Fault { source, line, column, path: found.path.to_string(), message, help, severity, excerpt }
+        Fault {
+            source,
+            line,
+            column,
+            path: found.path.to_string(),
+            message,
+            help,
+            severity,
+            excerpt,
+        }
     }
 
     fn find(&self, path: &str) -> Found {
-        let mut found = Found { node: ROOT, path: ConfigPath::root(), removed: false };
+        let mut found = Found {
+            node: ROOT,
+            path: ConfigPath::root(),
+            removed: false,
+        };
         let mut lost = false;
         for step in path::steps(path).unwrap_or_default() {
             let next = if lost { None } else { self.child(found.node, &step) };
@@ -117,7 +134,9 @@ impl Positions {
 impl fmt::Debug for Positions {
     /// The file's name only: the tree holds what was written, secrets included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Positions").field("source", &self.source.name).finish_non_exhaustive()
+        f.debug_struct("Positions")
+            .field("source", &self.source.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,6 +155,7 @@ mod tests {
         #[serde(default)]
         routes: Vec<Route>,
         #[serde(default)]
+        #[expect(dead_code, reason = "only read")]
         upstreams: BTreeMap<String, Route>,
     }
 
@@ -168,11 +188,23 @@ upstreams:
         assert_eq!((value.routes[1].limit, value.routes[2].limit), (None, Some(3)));
         let routes = ConfigPath::root().key("routes");
         let positions = parsed.positions;
-        assert_eq!(positions.original(routes.index(1).key("limit")), "routes[2].limit");
+        assert_eq!(
+            positions.original(routes.index(1).key("limit")),
+            "routes[2].limit"
+        );
         assert_eq!(positions.line(routes.index(2).key("path")), 6);
         let fault = positions.fault(routes.index(2).key("limit"), "too low", None);
         assert_eq!(fault.one_line(), "f.yaml:6:23: error: routes[3].limit: too low");
-        assert_eq!(parsed.removed, ["routes[1]", "routes[1].path", "routes[2].limit", "upstreams.broken", "upstreams.broken.path"]);
+        assert_eq!(
+            parsed.removed,
+            [
+                "routes[1]",
+                "routes[1].path",
+                "routes[2].limit",
+                "upstreams.broken",
+                "upstreams.broken.path"
+            ]
+        );
     }
 
     #[test]
@@ -184,7 +216,10 @@ upstreams:
         assert_eq!(positions.line("routes[9]"), 1);
         assert_eq!(positions.line("upstreams[\"a.b\"].path"), 8);
         assert_eq!(positions.line("no [ path"), 1);
-        assert_eq!(positions.warning("", "old", None).one_line(), "f.yaml:1:1: warning: old");
+        assert_eq!(
+            positions.warning("", "old", None).one_line(),
+            "f.yaml:1:1: warning: old"
+        );
     }
 
     #[test]

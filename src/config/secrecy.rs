@@ -8,14 +8,24 @@ use std::ops::Range;
 use strsim::osa_distance;
 
 /// Words that make a key's value secret, wherever they stand in the key (`api_key`, `clientSecret`, `tokens`).
-const WORDS: [&str; 7] = ["secret", "key", "token", "password", "passwd", "passphrase", "credential"];
+const WORDS: [&str; 7] = [
+    "secret",
+    "key",
+    "token",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+];
 
 /// Whether the value below a key of this name must not be shown.
 pub(super) fn looks_secret(key: &str) -> bool {
     words(key).iter().any(|word| {
         let word = word.strip_suffix('s').unwrap_or(word);
         // A misspelt `pasword` is an unknown key, and holds the same thing.
-        WORDS.iter().any(|secret| word == *secret || (secret.len() > 4 && osa_distance(word, secret) <= 1))
+        WORDS
+            .iter()
+            .any(|secret| word == *secret || (secret.len() > 4 && osa_distance(word, secret) <= 1))
             || ["apikey", "privatekey", "secretkey"].contains(&word)
     })
 }
@@ -76,7 +86,9 @@ pub(super) fn guess(text: &str) -> Vec<Range<usize>> {
 fn secret_colon(line: &str) -> Option<usize> {
     line.match_indices(':').find_map(|(at, _)| {
         let before = line.get(..at)?.trim_end_matches([' ', '"', '\'']);
-        let word = before.rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))).next()?;
+        let word = before
+            .rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')))
+            .next()?;
         looks_secret(word).then_some(at + 1)
     })
 }
@@ -87,7 +99,17 @@ mod tests {
 
     #[test]
     fn secret_names_are_recognised_as_words() {
-        for key in ["secret", "api_key", "clientSecret", "TOKEN", "tokens", "db.password", "pasword", "apikey", "hmac-keys"] {
+        for key in [
+            "secret",
+            "api_key",
+            "clientSecret",
+            "TOKEN",
+            "tokens",
+            "db.password",
+            "pasword",
+            "apikey",
+            "hmac-keys",
+        ] {
             assert!(looks_secret(key), "{key}");
         }
         for key in ["monkey", "jwks", "keyed", "path", "", "tokenizer", "passes"] {
@@ -98,7 +120,13 @@ mod tests {
     #[test]
     fn only_a_bare_reference_may_be_shown() {
         assert!(is_reference("${env:NAME}") && is_reference("${file:/run/x}"));
-        for value in ["hunter2", "${env:X:-hunter2}", "hunter2${env:X}", "${env:X}${env:Y}", "${vault:x}"] {
+        for value in [
+            "hunter2",
+            "${env:X:-hunter2}",
+            "hunter2${env:X}",
+            "${env:X}${env:Y}",
+            "${vault:x}",
+        ] {
             assert!(!is_reference(value), "{value}");
         }
     }
@@ -110,6 +138,9 @@ mod tests {
         for range in guess(text).into_iter().rev() {
             shown.replace_range(range, "#\n");
         }
-        assert_eq!(shown, "a: 1\npassword:#\n- key:#\n    #\n    #\n  user: me\nb: 2\nkeys:#\n#\nc: {token:#\n");
+        assert_eq!(
+            shown,
+            "a: 1\npassword:#\n- key:#\n    #\n    #\n  user: me\nb: 2\nkeys:#\n#\nc: {token:#\n"
+        );
     }
 }

@@ -24,11 +24,16 @@ pub(super) fn help(noun: &str, nearest: Option<&str>, accepted: &[&str]) -> Opti
     if let Some(name) = nearest {
         return Some(format!("did you mean `{name}`?"));
     }
-    (1..=LISTED).contains(&accepted.len()).then(|| format!("{noun}: {}", accepted.join(", ")))
+    (1..=LISTED)
+        .contains(&accepted.len())
+        .then(|| format!("{noun}: {}", accepted.join(", ")))
 }
 
 fn fold(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|c| !matches!(c, '-' | '_'))
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 #[cfg(test)]
@@ -47,7 +52,10 @@ mod tests {
 
     #[test]
     fn a_short_list_is_shown_where_nothing_is_near() {
-        assert_eq!(help("allowed keys", None, &["a", "b"]).as_deref(), Some("allowed keys: a, b"));
+        assert_eq!(
+            help("allowed keys", None, &["a", "b"]).as_deref(),
+            Some("allowed keys: a, b")
+        );
         assert_eq!(help("allowed keys", None, &["x"; 13]), None);
         assert_eq!(help("allowed keys", None, &[]), None);
     }

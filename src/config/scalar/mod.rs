@@ -7,6 +7,7 @@ mod span;
 mod text;
 
 pub use secret::Secret;
+pub(super) use secret::TYPE as SECRET_TYPE;
 pub use size::Size;
 pub use span::Span;
 pub use text::{Lookup, Malformed, Text, Unresolved};

@@ -9,6 +9,9 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::text::{Lookup, Malformed, Segment, Text, Unresolved};
 
+/// The name by which the decoder knows that a value is secret, whatever its key: what is wrong is not shown then.
+pub(in crate::config) const TYPE: &str = "durward::Secret";
+
 const NOT_ITSELF: &str = "write a reference such as ${env:NAME} or ${file:/path}, not the secret itself";
 
 /// A reference to a secret, in the syntax of [`Text`] but without defaults. Does not print and does not serialize.
@@ -23,7 +26,11 @@ impl Secret {
     /// not pass for an empty one.
     pub fn resolve(&self, lookup: &impl Lookup) -> Result<String, Unresolved> {
         let secret = self.0.resolve(lookup)?;
-        if secret.is_empty() { Err(Unresolved::Empty) } else { Ok(secret) }
+        if secret.is_empty() {
+            Err(Unresolved::Empty)
+        } else {
+            Ok(secret)
+        }
     }
 }
 
@@ -32,11 +39,21 @@ impl FromStr for Secret {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let text: Text = text.parse()?;
-        if text.segments().iter().all(|segment| matches!(segment, Segment::Literal(_))) {
+        if text
+            .segments()
+            .iter()
+            .all(|segment| matches!(segment, Segment::Literal(_)))
+        {
             return Err(Malformed(NOT_ITSELF));
         }
-        if text.segments().iter().any(|segment| matches!(segment, Segment::Env { default: Some(_), .. })) {
-            return Err(Malformed("a secret has no default: write ${env:NAME} without `:-`"));
+        if text
+            .segments()
+            .iter()
+            .any(|segment| matches!(segment, Segment::Env { default: Some(_), .. }))
+        {
+            return Err(Malformed(
+                "a secret has no default: write ${env:NAME} without `:-`",
+            ));
         }
         Ok(Self(text))
     }
@@ -56,18 +73,22 @@ impl fmt::Display for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Not `deserialize_str`: quotes would not turn a number into a reference.
-        deserializer.deserialize_any(SecretVisitor)
+        deserializer.deserialize_newtype_struct(TYPE, SecretVisitor)
     }
 }
 
 struct SecretVisitor;
 
-impl Visitor<'_> for SecretVisitor {
+impl<'de> Visitor<'de> for SecretVisitor {
     type Value = Secret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a reference such as ${env:NAME} or ${file:/path}")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Secret, D::Error> {
+        // Not `deserialize_str`: quotes would not turn a number into a reference.
+        deserializer.deserialize_any(self)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
@@ -119,11 +140,20 @@ mod tests {
 
     #[test]
     fn a_literal_secret_is_refused_without_repeating_it() {
-        for text in ["hunter2", "", "$$hunter2", "${env:X:-hunter2}", "a${env:Y}${env:X:-hunter2}"] {
+        for text in [
+            "hunter2",
+            "",
+            "$$hunter2",
+            "${env:X:-hunter2}",
+            "a${env:Y}${env:X:-hunter2}",
+        ] {
             let error = text.parse::<Secret>().unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        assert_eq!(serde_json::from_str::<Secret>("12345").unwrap_err().to_string(), NOT_ITSELF);
+        assert_eq!(
+            serde_json::from_str::<Secret>("12345").unwrap_err().to_string(),
+            NOT_ITSELF
+        );
     }
 
     #[test]

@@ -46,14 +46,20 @@ impl FromStr for Size {
             _ => return Err("unknown unit of size: use `k`, `m` or `g`, or none for bytes"),
         };
         let number: u64 = digits.parse().map_err(|_| "this size is too large")?;
-        number.checked_mul(factor).map(Self).ok_or("this size is too large")
+        number
+            .checked_mul(factor)
+            .map(Self)
+            .ok_or("this size is too large")
     }
 }
 
 impl fmt::Display for Size {
     /// In the largest unit that needs no fraction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor)) {
+        match UNITS
+            .iter()
+            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor))
+        {
             Some((unit, factor)) => write!(f, "{}{unit}b", self.0 / factor),
             None => write!(f, "{}", self.0),
         }
@@ -81,7 +87,9 @@ impl Visitor<'_> for SizeVisitor {
     }
 
     fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
-        u64::try_from(bytes).map(Size).map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self))
+        u64::try_from(bytes)
+            .map(Size)
+            .map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
@@ -117,7 +125,9 @@ mod tests {
 
     #[test]
     fn one_mb_is_1_048_576_bytes() {
-        for text in ["1mb", "1m", "1M", "1MB", "1MiB", "1 MiB", "1024k", "1024 KB", "1048576", "1048576b"] {
+        for text in [
+            "1mb", "1m", "1M", "1MB", "1MiB", "1 MiB", "1024k", "1024 KB", "1048576", "1048576b",
+        ] {
             assert_eq!(text.parse(), Ok(Size(1_048_576)), "{text}");
         }
         assert_eq!("2g".parse(), Ok(Size(2 << 30)));
@@ -126,7 +136,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_size_is_refused() {
-        for text in ["", "k", "1.5m", "-1", "1t", "1  m", "1mb ", " 1", "1_000", "é", "1é"] {
+        for text in [
+            "", "k", "1.5m", "-1", "1t", "1  m", "1mb ", " 1", "1_000", "é", "1é",
+        ] {
             text.parse::<Size>().expect_err(text);
         }
         for text in ["17179869184g", "18446744073709551616", "99999999999999999999999k"] {

@@ -11,7 +11,13 @@ use serde::{Serialize, Serializer};
 
 const EXPECTED: &str = "a duration with its unit such as `250ms`, `30s`, `5m`, `1h` or `7d`";
 /// Units in milliseconds, largest first.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 /// Ten years: more is a mistake, and could overflow when it is added to a point in time.
 const LONGEST: u64 = 3_650 * 86_400_000;
 
@@ -64,15 +70,24 @@ impl FromStr for Span {
             .iter()
             .find(|(name, _)| *name == unit)
             .ok_or("unknown unit of time: use one of `ms`, `s`, `m`, `h`, `d`, after a whole number")?;
-        let millis = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
-        millis.filter(|millis| *millis <= LONGEST).map(Self).ok_or("this duration is longer than ten years")
+        let millis = digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(*factor));
+        millis
+            .filter(|millis| *millis <= LONGEST)
+            .map(Self)
+            .ok_or("this duration is longer than ten years")
     }
 }
 
 impl fmt::Display for Span {
     /// In the largest unit that needs no fraction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor)) {
+        match UNITS
+            .iter()
+            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor))
+        {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
             None => f.write_str("0s"),
         }
@@ -127,7 +142,14 @@ mod tests {
 
     #[test]
     fn every_unit_is_read() {
-        for (text, millis) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("7d", 604_800_000), ("0s", 0)] {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("7d", 604_800_000),
+            ("0s", 0),
+        ] {
             assert_eq!(text.parse(), Ok(Span(millis)), "{text}");
         }
         assert_eq!(Span::from_secs(2).duration(), Duration::from_secs(2));
@@ -139,7 +161,10 @@ mod tests {
             text.parse::<Span>().expect_err(text);
         }
         for text in ["3651d", "99999999999999999999d", "18446744073709551615d"] {
-            assert_eq!(text.parse::<Span>(), Err("this duration is longer than ten years"));
+            assert_eq!(
+                text.parse::<Span>(),
+                Err("this duration is longer than ten years")
+            );
         }
         serde_json::from_str::<Span>("30").unwrap_err();
     }

@@ -83,14 +83,18 @@ impl Text {
                 Segment::Env { name, default } => {
                     let value = lookup.env(name);
                     let value = match default {
-                        Some(default) => value.filter(|value| !value.is_empty()).unwrap_or_else(|| default.clone()),
+                        Some(default) => value
+                            .filter(|value| !value.is_empty())
+                            .unwrap_or_else(|| default.clone()),
                         None => value.ok_or_else(|| Unresolved::Env { name: name.clone() })?,
                     };
                     text.push_str(&value);
                 }
                 Segment::File(path) => {
-                    let content =
-                        lookup.file(path).map_err(|error| Unresolved::File { path: path.clone(), error })?;
+                    let content = lookup.file(path).map_err(|error| Unresolved::File {
+                        path: path.clone(),
+                        error,
+                    })?;
                     text.push_str(content.trim_end_matches(['\n', '\r']));
                 }
             }
@@ -125,8 +129,9 @@ impl FromStr for Text {
                 literal.push('$');
                 rest = after;
             } else if let Some(after) = after.strip_prefix('{') {
-                let (inner, after) =
-                    after.split_once('}').ok_or(Malformed("a reference opened by `${` is never closed by `}`"))?;
+                let (inner, after) = after
+                    .split_once('}')
+                    .ok_or(Malformed("a reference opened by `${` is never closed by `}`"))?;
                 if !literal.is_empty() {
                     segments.push(Segment::Literal(std::mem::take(&mut literal)));
                 }
@@ -134,7 +139,9 @@ impl FromStr for Text {
                 rest = after;
             } else if after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
                 // Taken literally, this would be a variable that silently is not one.
-                return Err(Malformed("write `${env:NAME}` for a variable, or `$$` for a dollar sign"));
+                return Err(Malformed(
+                    "write `${env:NAME}` for a variable, or `$$` for a dollar sign",
+                ));
             } else {
                 literal.push('$');
                 rest = after;
@@ -157,7 +164,9 @@ fn reference(inner: &str) -> Result<Segment, Malformed> {
         };
     }
     let Some(variable) = inner.strip_prefix("env:") else {
-        return Err(Malformed("unknown kind of reference: write `${env:NAME}` or `${file:/path}`"));
+        return Err(Malformed(
+            "unknown kind of reference: write `${env:NAME}` or `${file:/path}`",
+        ));
     };
     let (name, default) = match variable.split_once(":-") {
         Some((name, default)) => (name, Some(default.to_owned())),
@@ -165,9 +174,14 @@ fn reference(inner: &str) -> Result<Segment, Malformed> {
     };
     let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
     if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
-        return Err(Malformed("the variable in `${env:NAME}` is named by letters, digits and `_` only"));
+        return Err(Malformed(
+            "the variable in `${env:NAME}` is named by letters, digits and `_` only",
+        ));
     }
-    Ok(Segment::Env { name: name.to_owned(), default })
+    Ok(Segment::Env {
+        name: name.to_owned(),
+        default,
+    })
 }
 
 impl fmt::Display for Text {
@@ -177,7 +191,10 @@ impl fmt::Display for Text {
             match segment {
                 Segment::Literal(text) => f.write_str(&text.replace('$', "$$"))?,
                 Segment::Env { name, default: None } => write!(f, "${{env:{name}}}")?,
-                Segment::Env { name, default: Some(default) } => write!(f, "${{env:{name}:-{default}}}")?,
+                Segment::Env {
+                    name,
+                    default: Some(default),
+                } => write!(f, "${{env:{name}:-{default}}}")?,
                 Segment::File(path) => write!(f, "${{file:{}}}", path.display())?,
             }
         }
@@ -242,7 +259,11 @@ pub(super) mod tests {
         }
 
         fn file(&self, path: &Path) -> io::Result<String> {
-            if path == Path::new("/run/token") { Ok("s3cret\r\n".to_owned()) } else { Err(io::ErrorKind::NotFound.into()) }
+            if path == Path::new("/run/token") {
+                Ok("s3cret\r\n".to_owned())
+            } else {
+                Err(io::ErrorKind::NotFound.into())
+            }
         }
     }
 
@@ -252,9 +273,18 @@ pub(super) mod tests {
 
     #[test]
     fn references_are_looked_up() {
-        assert_eq!(resolved("https://${env:HOST}/${file:/run/token}"), "https://id.example/s3cret");
-        assert_eq!(resolved("${env:NONE:-a:-b}|${env:EMPTY:-c}|${env:EMPTY}|${env:HOST:-d}"), "a:-b|c||id.example");
-        assert_eq!(resolved("$$5 $ 5$ $${env:HOST} $$$${x}"), "$5 $ 5$ ${env:HOST} $${x}");
+        assert_eq!(
+            resolved("https://${env:HOST}/${file:/run/token}"),
+            "https://id.example/s3cret"
+        );
+        assert_eq!(
+            resolved("${env:NONE:-a:-b}|${env:EMPTY:-c}|${env:EMPTY}|${env:HOST:-d}"),
+            "a:-b|c||id.example"
+        );
+        assert_eq!(
+            resolved("$$5 $ 5$ $${env:HOST} $$$${x}"),
+            "$5 $ 5$ ${env:HOST} $${x}"
+        );
         assert_eq!(resolved(""), "");
     }
 
@@ -265,14 +295,31 @@ pub(super) mod tests {
 
     #[test]
     fn a_reference_without_a_value_is_named() {
-        let error = |text: &str| text.parse::<Text>().unwrap().resolve(&World).unwrap_err().to_string();
+        let error = |text: &str| {
+            text.parse::<Text>()
+                .unwrap()
+                .resolve(&World)
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(error("x${env:NONE}"), "environment variable `NONE` is not set");
         assert!(error("${file:/none}").starts_with("cannot read `/none`: "));
     }
 
     #[test]
     fn a_malformed_reference_is_refused() {
-        for text in ["${env:A", "${", "${}", "${env:}", "${env:1A}", "${env:A-B}", "${file:}", "${vault:x}", "$HOME", "${HOME}"] {
+        for text in [
+            "${env:A",
+            "${",
+            "${}",
+            "${env:}",
+            "${env:1A}",
+            "${env:A-B}",
+            "${file:}",
+            "${vault:x}",
+            "$HOME",
+            "${HOME}",
+        ] {
             text.parse::<Text>().expect_err(text);
         }
     }
