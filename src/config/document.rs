@@ -1,32 +1,17 @@
 //! YAML text as a tree in which every key and value knows its place.
 //!
-//! Scalars are typed by YAML 1.2's core schema (<https://yaml.org/spec/1.2.2/#103-core-schema>) and stricter where
-//! its spellings surprise: `0755` and `1_000` stay text, and merge keys (`<<`) are refused. Nesting, size and the
-//! expansion of aliases are bounded. Repeated keys are kept, so that each can be reported.
+//! Repeated keys are kept, so that each can be reported, and so are merge keys (`<<`), which are refused: a route that
+//! takes its access rules from elsewhere in the file is a route that is misread.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::{Error, Location, Options, Spanned};
+use serde_saphyr::Spanned;
 
 use super::excerpt::Mark;
 use super::path::{ConfigPath, Step};
 use super::secrecy;
-
-/// The largest text read, in bytes.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Levels of lists and maps.
-const MAX_DEPTH: usize = 32;
-/// The YAML library recurses, and unoptimised it takes some 50 KiB of stack for each level: too much for a thread whose
-/// stack is 2 MiB, and no business of the caller's. In bytes; only what is used is ever touched.
-const STACK: usize = 16 * 1024 * 1024;
-/// Values in a file, those repeated by aliases included.
-const MAX_NODES: usize = 1_000_000;
-/// Parser events that aliases may repeat in total.
-const MAX_REPEATED: usize = 100_000;
+use super::yaml::{self, Raw, Unreadable, mark_of};
 
 /// Names a node of the [`Document`] that handed it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,11 +50,7 @@ pub(super) struct Node {
 static NOTHING: Node = Node {
     parent: None,
     key_mark: None,
-    value_mark: Mark {
-        line: 1,
-        column: 1,
-        bytes: 0..0,
-    },
+    value_mark: Mark::TOP,
     secret: true,
     kind: Kind::Null,
 };
@@ -83,13 +64,6 @@ pub(super) struct Flaw {
     pub help: &'static str,
 }
 
-/// Why there is no tree at all.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unreadable {
-    pub mark: Mark,
-    pub message: String,
-}
-
 /// The tree, flat: children are named by id, the top is [`ROOT`].
 #[derive(Debug, Default)]
 pub(super) struct Document {
@@ -101,37 +75,15 @@ pub(super) struct Document {
 impl Document {
     /// Reads one YAML document with a map at its top.
     pub fn read(text: &str) -> Result<Self, Unreadable> {
-        let refuse = |mark, message: &str| {
-            Err(Unreadable {
-                mark,
-                message: message.to_owned(),
-            })
+        let raw = yaml::read(text)?;
+        let found = match raw.value {
+            Raw::Map(_) => None,
+            Raw::Null => Some("the file is empty"),
+            Raw::List(_) => Some("expected a map of keys at the top of the file, found a list"),
+            _ => Some("expected a map of keys at the top of the file, found a single value"),
         };
-        let top = Mark {
-            line: 1,
-            column: 1,
-            bytes: 0..0,
-        };
-        if text.len() > MAX_BYTES {
-            return refuse(top, "the file is larger than 16 MiB");
-        }
-        let raw = read_apart(text)?;
-        let mark = mark_of(raw.defined);
-        match raw.value {
-            Raw::Map(_) => {}
-            Raw::Scalar(Kind::Null) => return refuse(top, "the file is empty"),
-            Raw::List(_) => {
-                return refuse(
-                    mark,
-                    "expected a map of keys at the top of the file, found a list",
-                );
-            }
-            Raw::Scalar(_) => {
-                return refuse(
-                    mark,
-                    "expected a map of keys at the top of the file, found a single value",
-                );
-            }
+        if let Some(message) = found {
+            return Err(Unreadable::at_top(message));
         }
         let mut document = Self::default();
         document.plant(None, None, false, raw);
@@ -212,7 +164,20 @@ impl Document {
         secret.map(|node| node.value_mark.bytes.clone()).collect()
     }
 
-    /// Adds a value and all below it; the depth of this recursion is bounded by [`MAX_DEPTH`].
+    /// The byte ranges of a scalar, or of all scalars below a list or map.
+    pub fn scalars(&self, id: NodeId) -> Vec<Range<usize>> {
+        let mut ranges = Vec::new();
+        let mut waiting = vec![id];
+        while let Some(id) = waiting.pop() {
+            match &self.node(id).kind {
+                Kind::List(children) | Kind::Map(children) => waiting.extend(children),
+                _ => ranges.push(self.node(id).value_mark.bytes.clone()),
+            }
+        }
+        ranges
+    }
+
+    /// Adds a value and all below it; the depth of this recursion is bounded by the reader's.
     fn plant(
         &mut self,
         parent: Option<(NodeId, Step)>,
@@ -230,7 +195,11 @@ impl Document {
             kind: Kind::Null,
         });
         let kind = match raw.value {
-            Raw::Scalar(kind) => kind,
+            Raw::Null => Kind::Null,
+            Raw::Bool(value) => Kind::Bool(value),
+            Raw::Int(value) => Kind::Int(value),
+            Raw::Float(value) => Kind::Float(value),
+            Raw::Text(text) => Kind::Text(text),
             Raw::List(elements) => {
                 let step =
                     |(index, element)| self.plant(Some((id, Step::Index(index))), None, secret, element);
@@ -282,35 +251,6 @@ impl Document {
     }
 }
 
-/// Runs the YAML library on a stack of its own. A panic in it, however unlikely, refuses the file and nothing else.
-fn read_apart(text: &str) -> Result<Spanned<Raw>, Unreadable> {
-    let failed = |message: String| Unreadable {
-        mark: Mark {
-            line: 1,
-            column: 1,
-            bytes: 0..0,
-        },
-        message,
-    };
-    let read = || {
-        serde_saphyr::from_str_with_options(text, options()).map_err(|error| Unreadable {
-            mark: mark_of_error(&error),
-            message: explain(&error),
-        })
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("read-yaml".to_owned())
-            .stack_size(STACK);
-        let thread = thread
-            .spawn_scoped(scope, read)
-            .map_err(|error| failed(format!("cannot start a thread to read the file: {error}")))?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(failed("the YAML library failed on this file".to_owned())))
-    })
-}
-
 /// A name from the file, quoted for a message; what is too long to be a name is not repeated.
 pub(super) fn shorten(name: &str) -> String {
     match name.chars().count() {
@@ -322,143 +262,6 @@ pub(super) fn shorten(name: &str) -> String {
                 .replace("\\\"", "\"")
         ),
         count => format!("of {count} characters"),
-    }
-}
-
-/// A value as the parser hands it over.
-enum Raw {
-    Scalar(Kind),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Scalar(Kind::Null))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Scalar(Kind::Bool(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Scalar(Kind::Int(value.into())))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Scalar(Kind::Int(value.into())))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Raw::Scalar(Kind::Float(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Scalar(Kind::Text(value.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = access.next_element()? {
-            elements.push(element);
-        }
-        Ok(Raw::List(elements))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Raw::Map(entries))
-    }
-}
-
-fn options() -> Options {
-    serde_saphyr::options! {
-        with_snippet: false,
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        merge_keys: MergeKeyPolicy::AsOrdinary,
-        strict_booleans: true,
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
-        reject_unsupported_tags: true,
-        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
-        budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
-            flow_nesting_limit: MAX_DEPTH,
-            max_nodes: MAX_NODES,
-            max_events: 3 * MAX_NODES,
-        },
-    }
-}
-
-fn mark_of(location: Location) -> Mark {
-    let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
-    let bytes = || {
-        let start = usize::try_from(location.span().byte_offset()?).ok()?;
-        Some(start..start.checked_add(usize::try_from(location.span().byte_len()?).ok()?)?)
-    };
-    Mark {
-        line: narrow(location.line()).max(1),
-        column: narrow(location.column()).max(1),
-        bytes: bytes().unwrap_or_default(),
-    }
-}
-
-fn mark_of_error(error: &Error) -> Mark {
-    error.location().map_or(
-        Mark {
-            line: 1,
-            column: 1,
-            bytes: 0..0,
-        },
-        mark_of,
-    )
-}
-
-/// The parser's complaint in our words where its own speak of Rust or could repeat a value.
-fn explain(error: &Error) -> String {
-    match error.without_snippet() {
-        Error::MultipleDocuments { .. } => {
-            "the file holds several YAML documents (`---`); one is allowed".to_owned()
-        }
-        Error::UnsupportedTag { .. } => "this YAML tag (`!…`) is not supported".to_owned(),
-        Error::NullIntoString { .. } => "a key may not be empty or null".to_owned(),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            "this alias repeats the value that it stands in".to_owned()
-        }
-        Error::AliasError { .. } | Error::AliasReplayLimitExceeded { .. } => {
-            "aliases (`*name`) repeat more than a configuration may hold".to_owned()
-        }
-        Error::Budget { .. } => {
-            "the file is nested too deeply, or holds or repeats too many values".to_owned()
-        }
-        Error::InvalidScalar { .. } => "this value does not fit its YAML tag".to_owned(),
-        Error::Unexpected { .. } => "a key must be a plain word".to_owned(),
-        other => {
-            let text = other.to_string();
-            // The place is told separately.
-            let text = text
-                .split_once(" at line ")
-                .map_or(text.as_str(), |(before, _)| before);
-            format!("not valid YAML: {text}")
-        }
     }
 }
 
@@ -536,59 +339,5 @@ mod tests {
         );
         let (line, _, message) = refused("a: 1\n---\nb: 2\n");
         assert_eq!((line, message.contains("several YAML documents")), (3, true));
-    }
-
-    #[test]
-    fn text_that_is_not_yaml_is_refused_at_its_place() {
-        assert_eq!(
-            refused("a: 1\n b: 2\n"),
-            (
-                2,
-                3,
-                "not valid YAML: mapping values are not allowed in this context".to_owned()
-            )
-        );
-        assert_eq!(refused("? [1]\n: x\n").0, 1);
-        assert_eq!(
-            refused("a: !hunter2 x\n").2,
-            "this YAML tag (`!…`) is not supported"
-        );
-    }
-
-    #[test]
-    fn deep_nesting_is_refused_without_using_up_the_stack() {
-        for text in [
-            "[".repeat(100_000),
-            "a: ".to_owned() + &"{a: ".repeat(50_000),
-            "- ".repeat(50_000),
-            (0..2000).map(|indent| " ".repeat(indent) + "a:\n").collect(),
-        ] {
-            Document::read(&text).expect_err("too deep");
-        }
-    }
-
-    #[test]
-    fn the_deepest_allowed_nesting_fits_into_the_stack_of_any_thread() {
-        let flow = "a: ".to_owned() + &"[".repeat(MAX_DEPTH - 1) + &"]".repeat(MAX_DEPTH - 1);
-        let block: String = (0..MAX_DEPTH).map(|indent| " ".repeat(indent) + "a:\n").collect();
-        for text in [flow, block] {
-            let read = move || Document::read(&text).map(|_| ());
-            let thread = std::thread::Builder::new()
-                .stack_size(1024 * 1024)
-                .spawn(read)
-                .unwrap();
-            assert_eq!(thread.join().unwrap(), Ok(()));
-        }
-    }
-
-    #[test]
-    fn an_alias_bomb_is_refused() {
-        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for level in 1..10 {
-            let below = vec![format!("*a{}", level - 1); 10].join(", ");
-            text += &format!("a{level}: &a{level} [{below}]\n");
-        }
-        assert!(refused(&text).2.starts_with("aliases"), "{:?}", refused(&text));
-        assert!(refused("a: &a [*a]\n").2.starts_with("this alias"));
     }
 }

@@ -19,6 +19,15 @@ pub(super) struct Mark {
     pub bytes: Range<usize>,
 }
 
+impl Mark {
+    /// The beginning of the file.
+    pub const TOP: Self = Self {
+        line: 1,
+        column: 1,
+        bytes: 0..0,
+    };
+}
+
 /// One line as it is printed, and what to underline in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {

@@ -1,9 +1,10 @@
 //! What an operator wrote: YAML text in, typed values and every fault out.
 //!
 //! Nothing here opens a file, reads the environment or decides what a setting means. The order of reading:
-//! [`document`] (text to positioned tree), [`decode`] (tree to one typed value, stopping at the first mismatch),
+//! [`yaml`] and [`document`] (text to positioned tree), [`decode`] (tree to one typed value, stopping at the first mismatch),
 //! [`parse`] (decodes again without the faulty part until nothing is wrong), then [`positions`] for later phases.
 
+mod choice;
 mod decode;
 mod document;
 mod excerpt;
@@ -15,3 +16,4 @@ pub mod positions;
 pub mod scalar;
 mod secrecy;
 mod suggest;
+mod yaml;

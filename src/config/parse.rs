@@ -11,12 +11,13 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::decode::{self, Mask};
-use super::document::{Document, Flaw, NodeId, ROOT, Unreadable};
+use super::document::{Document, Flaw, NodeId, ROOT};
 use super::excerpt::{Mark, Source};
 use super::fault::{Fault, Severity};
 use super::mismatch::{Mismatch, Parts, Place, Problem};
 use super::positions::Positions;
 use super::secrecy;
+use super::yaml::Unreadable;
 
 /// Faults reported in one run. A file with more is reported on in part.
 pub const MAX_FAULTS: usize = 100;
@@ -196,8 +197,7 @@ impl<'t> Recovery<'t> {
         let place = self.pinpoint(place.unwrap_or(Place::Value(ROOT)), &problem);
         let node = place.node();
         if secret {
-            self.secrets
-                .push(self.document.node(node).value_mark.bytes.clone());
+            self.secrets.extend(self.document.scalars(node));
         }
         let path = self.document.path(node);
         let path = match &problem {

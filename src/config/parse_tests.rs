@@ -193,7 +193,7 @@ fn every_fault_of_a_broken_file_is_reported_in_one_go() {
         "f.yaml:7:13: error: issuers.main.issuer: expected text, found the integer `5` (put it in quotes to make it text)",
         "f.yaml:8:5: error: issuers.main.issuer: key `issuer` is set twice: first at line 7, column 5 (remove one of the two)",
         "f.yaml:10:5: error: routes[0].mathc: unknown key `mathc` (did you mean `match`?)",
-        "f.yaml:12:24: error: routes[1].match.methods: expected a list, found the text `GET`",
+        "f.yaml:12:33: error: routes[1].match.methods: expected a list, found the text `GET`",
         "f.yaml:14:5: error: routes[1].max_body: key `max_body` is set twice: first at line 13, column 5 (remove one of the two)",
         "f.yaml:15:14: error: routes[2].match.paths: unknown key `paths` (did you mean `path`?)",
         "f.yaml:16:5: error: routes[3].match: missing key `match`",
@@ -312,6 +312,7 @@ fn no_fault_gives_a_secret_away() {
         "version: 1\nissuers:\n  a: { issuer: x, mistake: 1, dsn: hunter2 }\n",
         "version: 1\nissuers:\n  a: { issuer: x, dsn: [hunter2], password: [hunter2] }\n",
         "version: 1\nissuers:\n  a:\n    issuer: x\n    password:\n      - hunter2\n",
+        "version: 1\nissuers:\n  a: { issuer: x, dsn: { b: [hunter2, c] } }\n",
         "version: 1\nissuers:\n  a:\n    pasword: hunter2\n",
         "version: 1\npassword: hunter2\n",
         "version: 1\npassword: \"hunter2\n",
@@ -340,6 +341,19 @@ fn a_long_value_is_not_repeated() {
     assert_eq!(
         found,
         ["f.yaml:2:24: error: listeners[0].address: `…` is not an address and a port"]
+    );
+}
+
+#[test]
+fn a_fault_in_a_repeated_value_is_shown_where_the_value_is_written() {
+    let found = lines("version: 1\nissuers:\n  a: &a { issuer: 5 }\n  b: *a\n");
+    let expected = "expected text, found the integer `5` (put it in quotes to make it text)";
+    assert_eq!(
+        found,
+        [
+            format!("f.yaml:3:19: error: issuers.a.issuer: {expected}"),
+            format!("f.yaml:3:19: error: issuers.b.issuer: {expected}")
+        ]
     );
 }
 

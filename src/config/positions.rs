@@ -194,7 +194,7 @@ upstreams:
         );
         assert_eq!(positions.line(routes.index(2).key("path")), 6);
         let fault = positions.fault(routes.index(2).key("limit"), "too low", None);
-        assert_eq!(fault.one_line(), "f.yaml:6:23: error: routes[3].limit: too low");
+        assert_eq!(fault.one_line(), "f.yaml:6:24: error: routes[3].limit: too low");
         assert_eq!(
             parsed.removed,
             [

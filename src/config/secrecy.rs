@@ -133,14 +133,14 @@ mod tests {
 
     #[test]
     fn the_guess_covers_the_line_and_what_is_below() {
-        let text = "a: 1\npassword: hunter2\n- key: |\n    PEM\n    PEM\n  user: me\nb: 2\nkeys:\n- abc\nc: {token: x, d: 1}\n";
+        let text = "a: 1\npassword: hunter2\nx:\n- key: |\n    PEM\n    PEM\n  user: me\nb: 2\nkeys:\n- abc\nc: {token: x, d: 1}\n";
         let mut shown = text.to_owned();
         for range in guess(text).into_iter().rev() {
             shown.replace_range(range, "#\n");
         }
         assert_eq!(
             shown,
-            "a: 1\npassword:#\n- key:#\n    #\n    #\n  user: me\nb: 2\nkeys:#\n#\nc: {token:#\n"
+            "a: 1\npassword:#\nx:\n- key:#\n    #\n    #\n  user: me\nb: 2\nkeys:#\n#\nc: {token:#\n"
         );
     }
 }

@@ -150,10 +150,8 @@ mod tests {
             let error = text.parse::<Secret>().unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        assert_eq!(
-            serde_json::from_str::<Secret>("12345").unwrap_err().to_string(),
-            NOT_ITSELF
-        );
+        let error = serde_json::from_str::<Secret>("12345").unwrap_err().to_string();
+        assert!(error.starts_with(NOT_ITSELF), "{error}");
     }
 
     #[test]
