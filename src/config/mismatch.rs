@@ -189,6 +189,9 @@ impl Problem {
                 quote,
             } => {
                 let found = match &node.kind {
+                    _ if matches!(place, Place::Key(_)) => {
+                        format!("the key {}", shorten(document.key(place.node())))
+                    }
                     Kind::List(_) | Kind::Map(_) if !found.is_empty() => (*found).to_owned(),
                     kind => describe(kind, node.secret),
                 };

@@ -358,6 +358,37 @@ fn a_fault_in_a_repeated_value_is_shown_where_the_value_is_written() {
 }
 
 #[test]
+fn keys_may_be_numbers_and_enums() {
+    #[derive(Debug, Deserialize)]
+    struct Replies {
+        replies: BTreeMap<u16, String>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only read")]
+        profiles: Option<std::collections::HashMap<Key, u8>>,
+    }
+    #[derive(Debug, Deserialize, PartialEq, Eq, Hash)]
+    #[serde(rename_all = "snake_case")]
+    enum Key {
+        Modern,
+    }
+    let text = "replies: { 404: gone, x: y, 70000: z }\nprofiles: { modern: 1, modrn: 2 }\n";
+    let parsed = parse::<Replies>("f.yaml", text);
+    let found: Vec<_> = parsed.faults.iter().map(Fault::one_line).collect();
+    assert_eq!(
+        found,
+        [
+            "f.yaml:1:23: error: replies.x: expected an integer from 0 to 65535, found the key `x`",
+            "f.yaml:1:29: error: replies.70000: expected an integer from 0 to 65535, found the key `70000`",
+            "f.yaml:2:24: error: profiles.modrn: unknown key `modrn` (did you mean `modern`?)",
+        ]
+    );
+    assert_eq!(
+        parsed.value.unwrap().replies.get(&404).map(String::as_str),
+        Some("gone")
+    );
+}
+
+#[test]
 fn a_flood_of_faults_is_cut() {
     let text = "version: 1\nroutes:\n".to_owned() + &"  - { x: 1 }\n".repeat(500);
     let parsed = parse::<File>("f.yaml", &text);
