@@ -101,6 +101,8 @@ pub enum UpstreamError {
     Broken,
     /// The answer was not HTTP.
     Malformed,
+    /// It answered with this 5xx, whose body stays inside.
+    Failed(u16),
 }
 
 /// The gates, in the order of the pipeline.
@@ -176,6 +178,9 @@ impl Denial {
                 | UpstreamError::Tls
                 | UpstreamError::Broken
                 | UpstreamError::Malformed => StatusCode::BAD_GATEWAY,
+                UpstreamError::Failed(status) => {
+                    StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY)
+                }
             },
             Denial::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -211,6 +216,7 @@ impl Denial {
                 UpstreamError::Timeout => "upstream_timeout",
                 UpstreamError::Broken => "upstream_broken",
                 UpstreamError::Malformed => "upstream_malformed",
+                UpstreamError::Failed(_) => "upstream_failed",
             },
             Denial::Internal => "internal_error",
         }
@@ -232,6 +238,7 @@ impl Denial {
                 | UpstreamError::Tls
                 | UpstreamError::Broken
                 | UpstreamError::Malformed => "upstream_unavailable",
+                UpstreamError::Failed(_) => "upstream_failed",
             },
             Denial::PlainHttp(_)
             | Denial::NoRoute
@@ -272,6 +279,7 @@ impl Denial {
             Denial::Upstream(UpstreamError::ConnectTimeout | UpstreamError::Timeout) => {
                 "The service did not answer in time."
             }
+            Denial::Upstream(UpstreamError::Failed(_)) => "The service failed.",
             Denial::Upstream(_) => "The service cannot be reached.",
             Denial::Internal => "Something went wrong here.",
         }
@@ -363,6 +371,7 @@ mod tests {
                 UpstreamError::Timeout,
                 UpstreamError::Broken,
                 UpstreamError::Malformed,
+                UpstreamError::Failed(500),
             ]
             .map(Denial::Upstream),
         );

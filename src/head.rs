@@ -52,6 +52,8 @@ pub enum Malformed {
     TransferEncoding,
     /// Content-Length beside Transfer-Encoding.
     FramingConflict,
+    /// `Connection` nominates headers that are not the client's to remove (RFC 9110 section 7.6.1).
+    Connection,
     /// CONNECT or TRACE.
     Method,
 }
@@ -74,6 +76,7 @@ impl Malformed {
         Malformed::ContentLength,
         Malformed::TransferEncoding,
         Malformed::FramingConflict,
+        Malformed::Connection,
         Malformed::Method,
     ];
 
@@ -96,6 +99,7 @@ impl Malformed {
             Malformed::ContentLength => "content_length_malformed",
             Malformed::TransferEncoding => "transfer_encoding",
             Malformed::FramingConflict => "framing_conflict",
+            Malformed::Connection => "connection_nomination",
             Malformed::Method => "method_forbidden",
         }
     }

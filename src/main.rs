@@ -1,1 +1,5 @@
-fn main() {}
+//! The `durward` binary: arguments in, exit code out.
+
+fn main() -> std::process::ExitCode {
+    durward::cli::main()
+}

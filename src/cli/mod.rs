@@ -1,3 +1,107 @@
-//! One file per verb.
+//! The command line: one file a verb. Exit codes: 0 good, 1 not, 2 the call itself was wrong.
 
+mod check;
 pub mod demo;
+pub mod explain;
+mod logging;
+mod prove;
+mod run;
+mod version;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::fault::{Fault, Severity};
+use crate::gateway::Gateway;
+use crate::gateway::compile::load;
+
+/// An API security gateway that can prove what it lets through
+#[derive(Debug, Parser)]
+#[command(name = "durward", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Run(File),
+    /// Check a configuration: everything that is wrong with it, at once
+    #[command(alias = "validate")]
+    Check(File),
+    /// List every way in without a credential, and the layers of each route
+    Prove(prove::Prove),
+    /// Decide about a described request, offline, and show how the decision came about
+    Explain(explain::Explain),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+    /// Print the version
+    Version(version::Version),
+    /// Run or use the embedded demo
+    Demo(demo::Demo),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+struct File {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/durward/durward.yaml", env = "DURWARD_CONFIG")]
+    config: PathBuf,
+}
+
+/// The binary's main.
+#[must_use]
+pub fn main() -> ExitCode {
+    logging::start();
+    let outcome = match Cli::parse().verb {
+        Verb::Run(file) => run::run(&file),
+        Verb::Check(file) => check::check(&file),
+        Verb::Prove(prove) => prove.run(),
+        Verb::Explain(explain) => explain.run(),
+        Verb::Schema => schema(),
+        Verb::Version(version) => version.run(),
+        Verb::Demo(demo) => demo.run(run::demo).map(|()| ExitCode::SUCCESS),
+    };
+    match outcome {
+        Ok(code) => code,
+        // whoever reads our output has seen enough: `durward prove | head`
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(why) => {
+            let _ = writeln!(io::stderr(), "durward: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The compiled file; `None` after its faults were printed.
+fn gateway(file: &File, overrides: Vec<(String, String)>) -> io::Result<Option<Gateway>> {
+    let compiled = load(&file.config, overrides)
+        .map_err(|why| io::Error::new(why.kind(), format!("cannot read {}: {why}", file.config.display())))?;
+    report(&compiled.faults)?;
+    Ok(compiled.gateway)
+}
+
+/// Prints faults to the standard error.
+fn report(faults: &[Fault]) -> io::Result<()> {
+    let mut out = io::stderr().lock();
+    for fault in faults {
+        writeln!(out, "{fault}\n")?;
+    }
+    let count = |severity| faults.iter().filter(|fault| fault.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    if errors + warnings > 0 {
+        let more = if faults.len() >= crate::config::parse::MAX_FAULTS { "; there may be more" } else { "" };
+        writeln!(out, "{errors} errors, {warnings} warnings{more}")?;
+    }
+    Ok(())
+}
+
+fn schema() -> io::Result<ExitCode> {
+    let schema = schemars::schema_for!(crate::config::Config);
+    writeln!(io::stdout(), "{:#}", schema.as_value())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -3,13 +3,22 @@
 //! Plain types with no behaviour: what they mean is decided by [`crate::gateway::compile`], the only module that reads
 //! them. Every struct refuses keys it does not know; every key is named in `compile`, or that does not build.
 //!
-//! Reading goes in steps: text → positioned tree ([`document`]) → these types ([`decode`]) → faults with their places
-//! ([`fault`]). All faults of a file come at once.
+//! The order of reading: text → positioned tree (`document`) → these types (`decode`) → all faults at once ([`parse`]) →
+//! places for the faults that compilation finds ([`positions`]).
 
-pub mod decode;
-pub mod document;
+mod choice;
+mod decode;
+mod document;
+mod excerpt;
 pub mod fault;
+mod mismatch;
+pub mod parse;
+pub mod path;
+pub mod positions;
 pub mod scalar;
+mod secrecy;
+mod suggest;
+mod yaml;
 
 mod issuer;
 mod listener;
@@ -29,6 +38,7 @@ pub use route::{Answer, Auth, Match, Public, RequestRules, Respond, Route};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 
 use scalar::Text;
+pub(crate) use suggest::nearest;
 
 /// The whole configuration.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ const LISTED: usize = 12;
 /// The accepted name nearest to `written`, if one is near enough to be what was meant.
 ///
 /// Case, `-` and `_` do not count; otherwise a third of the letters may differ, and at least one.
-pub(super) fn nearest<'a>(written: &str, accepted: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, accepted: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(written);
     let allowance = (folded.chars().count() / 3).max(1);
     accepted

@@ -55,7 +55,7 @@ fn asked_name(ssl: &TlsRef) -> Option<String> {
     ssl.servername(NameType::HOST_NAME).map(str::to_ascii_lowercase)
 }
 
-fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> pingora_core::Result<()> {
+fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), ErrorStack> {
     let mut chain = chosen.chain.iter();
     if let Some(leaf) = chain.next() {
         ext::ssl_use_certificate(ssl, leaf)?;

@@ -105,6 +105,43 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// A record of plain HTTP with nothing in it yet.
+    #[must_use]
+    pub fn plain() -> Self {
+        Record {
+            timestamp: String::new(),
+            id: "",
+            method: None,
+            scheme: "http",
+            host: None,
+            path: None,
+            route: None,
+            route_id: None,
+            status: None,
+            sent: 0,
+            received: 0,
+            duration: 0.0,
+            client: None,
+            peer: None,
+            protocol: None,
+            tls_version: None,
+            tls_cipher: None,
+            sni: None,
+            user: None,
+            roles: &[],
+            client_id: None,
+            issuer: None,
+            public: None,
+            public_reason: None,
+            public_owner: None,
+            outcome: "",
+            gate: None,
+            reason: None,
+            upstream: None,
+            config: "",
+        }
+    }
+
     /// The line, with its end.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {

@@ -92,6 +92,12 @@ impl TokenTypes {
         Self { absent, names }
     }
 
+    /// One that is accepted; `None` where it may be absent.
+    #[must_use]
+    pub fn example(&self) -> Option<&str> {
+        self.names.first().filter(|_| !self.absent).map(String::as_str)
+    }
+
     fn accept(&self, token_type: Option<&str>) -> bool {
         match token_type.map(subtype) {
             None => self.absent,

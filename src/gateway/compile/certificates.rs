@@ -36,7 +36,7 @@ pub(super) fn certified_key(
             (chain, key)
         }
         _ => {
-            findings.error(at, "a certificate is a `dir`, or `cert` with `key` or `key_pem`", "");
+            findings.incomplete(at, "a certificate is a `dir`, or `cert` with `key` or `key_pem`", "");
             return None;
         }
     };

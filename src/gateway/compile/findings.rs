@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::fault::{Fault, Severity};
+use crate::config::fault::Fault;
 use crate::config::path::ConfigPath;
 use crate::config::positions::Positions;
+use crate::config::nearest;
 use crate::config::scalar::{Lookup, Secret, Span, Text};
 use crate::secrets::Sources;
 
@@ -32,20 +33,28 @@ impl<'a> Findings<'a> {
         self.sources
     }
 
+    /// A fault in what is there and what is not. Not said where a part of it had a fault of its own: that part was
+    /// left out, and may be the very one that would be missed.
+    pub(super) fn incomplete(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
+        let original = self.positions.original(at);
+        if !self.removed.iter().any(|path| path.starts_with(&original)) {
+            self.error(at, message, help);
+        }
+    }
+
     /// `help`: what to do, or nothing.
     pub(super) fn error(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults.push(self.positions.fault(at.as_str(), message.into(), help));
+        self.faults.push(self.positions.fault(at, &message.into(), help));
     }
 
     pub(super) fn warning(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        let fault = self.positions.fault(at.as_str(), message.into(), help);
-        self.faults.push(Fault { severity: Severity::Warning, ..fault });
+        self.faults.push(self.positions.warning(at, &message.into(), help));
     }
 
     pub(super) fn line(&self, at: &ConfigPath) -> u32 {
-        self.positions.line(at.as_str())
+        self.positions.line(at)
     }
 
     /// A name that should be among `known`. Says nothing where the one that was meant had faults of its own.
@@ -57,18 +66,13 @@ impl<'a> Findings<'a> {
         name: &str,
         known: impl Iterator<Item = &'n str>,
     ) {
-        let definition = ConfigPath::root().key(map).key(name);
-        if self.removed.iter().any(|path| path == definition.as_str() || path == map) {
+        let root = ConfigPath::root().key(map);
+        if self.positions.removed(&root) || self.positions.removed(root.key(name)) {
             return;
         }
         let known: Vec<&str> = known.collect();
-        let nearest = known
-            .iter()
-            .map(|k| (strsim::damerau_levenshtein(name, k), *k))
-            .filter(|(distance, k)| *distance <= k.len().max(3) / 3)
-            .min();
-        let help = match nearest {
-            Some((_, nearest)) => format!("did you mean `{nearest}`?"),
+        let help = match nearest(name, known.iter().copied()) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
             None if known.is_empty() => format!("there is nothing under `{map}`"),
             None => format!("`{map}` has {}", known.join(", ")),
         };

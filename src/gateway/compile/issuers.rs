@@ -54,7 +54,7 @@ fn policy(
         findings.error(&at.key("issuer"), "the issuer is empty", "");
     }
     if audiences.is_empty() {
-        findings.error(&at.key("audiences"), "there is no audience", "tokens made for other services would be taken");
+        findings.incomplete(&at.key("audiences"), "there is no audience", "tokens made for other services would be taken");
     }
     let audiences: Vec<String> = audiences
         .iter()
@@ -118,7 +118,7 @@ fn algorithms(
 }
 
 pub(super) fn claim_path(at: &ConfigPath, path: &str, findings: &mut Findings<'_>) -> Option<ClaimPath> {
-    match path.parse::<ClaimPath>() {
+    match ClaimPath::parse(path) {
         Ok(path) => Some(path),
         Err(why) => {
             findings.error(at, why.to_string(), "write `realm_access.roles`, or `/realm_access/roles` (RFC 6901)");
@@ -181,7 +181,7 @@ fn keys(at: &ConfigPath, jwks: &Jwks, findings: &mut Findings<'_>) -> Option<Key
             key_set(&at, &json, findings)
         }
         _ => {
-            findings.error(at, "`jwks` has exactly one of `url`, `file` and `inline`", "");
+            findings.incomplete(at, "`jwks` has exactly one of `url`, `file` and `inline`", "");
             None
         }
     }

@@ -35,7 +35,7 @@ const HSTS_MAX_AGE: Duration = Duration::from_secs(63_072_000);
 pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_>) -> Vec<Listener> {
     let root = ConfigPath::root().key("listeners");
     if listeners.is_empty() {
-        findings.error(&root, "there is no listener", "");
+        findings.incomplete(&root, "there is no listener", "");
     }
     let mut seen = BTreeSet::new();
     let compiled = listeners.iter().enumerate().filter_map(|(index, listener)| {
@@ -59,7 +59,7 @@ pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_
                 Purpose::Plaintext(reason.clone())
             }
             _ => {
-                findings.error(
+                findings.incomplete(
                     &at,
                     "a listener has exactly one of `tls`, `redirect_https` and `plaintext`",
                     "plain HTTP is proxied only for a written reason: `plaintext: { reason: … }`",
@@ -130,7 +130,7 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
 
     let list = at.key("certificates");
     if certificates.is_empty() {
-        findings.error(&list, "there is no certificate", "");
+        findings.incomplete(&list, "there is no certificate", "");
     }
     let certificates: Vec<_> = certificates
         .iter()

@@ -53,7 +53,7 @@ pub(super) fn compile(
 ) -> (Vec<Route>, Vec<Claim>) {
     let root = ConfigPath::root().key("routes");
     if routes.is_empty() {
-        findings.error(&root, "there is no route: everything would be refused", "");
+        findings.incomplete(&root, "there is no route: everything would be refused", "");
     }
     let names = Names { issuers, roles, upstreams };
     let (mut compiled, mut claims, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -98,7 +98,7 @@ fn route(
         }
         (auth, _) => {
             // S36: never neither, never both
-            findings.error(
+            findings.incomplete(
                 at,
                 if auth.is_some() { "a route is not `auth` and `public` at once" } else { "the route says not who may use it" },
                 "add `auth: { jwt: … }`, or `public: { reason: …, owner: … }` if everybody may",
@@ -143,7 +143,7 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
     let at_jwt = at.key("jwt");
     let asked = jwt.as_slice();
     if asked.is_empty() {
-        findings.error(&at_jwt, "no issuer is named", "");
+        findings.incomplete(&at_jwt, "no issuer is named", "");
     }
     let issuers = asked.iter().enumerate().filter_map(|(index, name)| {
         let at = if matches!(jwt, OneOrMany::One(_)) { at_jwt.clone() } else { at_jwt.index(index) };
@@ -214,7 +214,7 @@ fn action(
             }
         }
         _ => {
-            findings.error(at, "a route has exactly one of `upstream` and `respond`", "");
+            findings.incomplete(at, "a route has exactly one of `upstream` and `respond`", "");
             nothing
         }
     }
@@ -253,7 +253,7 @@ fn host(at: &ConfigPath, host: Option<&str>, findings: &mut Findings<'_>) -> Opt
 
 fn methods(at: &ConfigPath, methods: &[String], findings: &mut Findings<'_>) -> Vec<Method> {
     if methods.is_empty() {
-        findings.error(at, "no method is allowed", "");
+        findings.incomplete(at, "no method is allowed", "");
     }
     let mut compiled = Vec::new();
     for (index, name) in methods.iter().enumerate() {

@@ -37,7 +37,7 @@ fn upstream(
     let config::Upstream { targets, tls, timeouts, idle, connect_retries, error_bodies } = upstream;
     let list = at.key("targets");
     if targets.is_empty() {
-        findings.error(&list, "there is no target", "");
+        findings.incomplete(&list, "there is no target", "");
     }
     let (mut addresses, mut weights) = (Vec::new(), Vec::new());
     for (index, target) in targets.iter().enumerate() {

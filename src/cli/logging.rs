@@ -1,0 +1,47 @@
+//! The program's own messages, on the standard error. What Pingora says in detail can hold headers, so nothing below a
+//! warning of its is ever printed, whatever was asked for.
+
+use std::io::Write;
+use std::sync::OnceLock;
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::clock::UnixTime;
+use crate::telemetry::record::timestamp;
+
+/// `DURWARD_LOG`: off, error, warn, info (the default), debug or trace.
+const VARIABLE: &str = "DURWARD_LOG";
+
+struct Messages {
+    level: LevelFilter,
+}
+
+impl Log for Messages {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let ours = metadata.target().starts_with("durward");
+        let most = if ours { self.level } else { self.level.min(LevelFilter::Warn) };
+        metadata.level() <= most
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let time = timestamp(UnixTime::of_system());
+            let (level, target) = (record.level(), record.target());
+            // one line a message, whatever is in it
+            let text = record.args().to_string().replace(char::is_control, " ");
+            let _ = writeln!(std::io::stderr(), "{time} {level:<5} {target}: {text}");
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts printing messages.
+pub(super) fn start() {
+    static MESSAGES: OnceLock<Messages> = OnceLock::new();
+    let asked = std::env::var(VARIABLE).ok().and_then(|level| level.parse().ok());
+    let messages = MESSAGES.get_or_init(|| Messages { level: asked.unwrap_or(LevelFilter::Info) });
+    if log::set_logger(messages).is_ok() {
+        log::set_max_level(messages.level);
+    }
+}

@@ -1,0 +1,42 @@
+//! `durward run` and the gateway of `durward demo`.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{File, gateway, report};
+use crate::demo::{self, Demo};
+use crate::gateway::compile::compile;
+use crate::secrets::Sources;
+use crate::server;
+
+pub(super) fn run(file: &File) -> io::Result<ExitCode> {
+    let Some(gateway) = gateway(file, Vec::new())? else { return Ok(ExitCode::FAILURE) };
+    log::info!(target: "durward", "runs {} ({})", file.config.display(), gateway.hash.get(..12).unwrap_or_default());
+    server::run(gateway)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the demo's gateway; says what to try once it listens.
+pub(super) fn demo(demo: Demo) -> io::Result<()> {
+    let variables = demo.variables().into_iter().map(|(name, value)| (name.to_owned(), value));
+    let sources = Sources::default().with(variables);
+    let compiled = compile("conf/demo.yaml", demo::CONFIGURATION, &sources);
+    report(&compiled.faults)?;
+    let Some(gateway) = compiled.gateway else {
+        return Err(io::Error::other("the demo's configuration is not good"));
+    };
+    let address = gateway.admin;
+    let lines = demo.lines();
+    std::thread::spawn(move || {
+        // the admin port is the last to be listened on
+        while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = writeln!(io::stdout(), "{lines}");
+    });
+    let outcome = server::run(gateway);
+    drop(demo);
+    outcome
+}

@@ -1,0 +1,261 @@
+//! What a snapshot lets through, said before anybody asks: every way in without a credential, and the layers of each
+//! route (S92, M2).
+//!
+//! Read off the very table that the router looks requests up in. [`PublicPattern::matches`] is the claim; a property test
+//! holds the running gateway to it in both directions.
+
+use serde::Serialize;
+
+use super::router::{Entry, HostPattern};
+use super::{Access, Action, Gateway, Purpose};
+
+/// Everything that is claimed of a snapshot.
+#[derive(Debug, Serialize)]
+pub struct Proof {
+    /// Identifies the configuration.
+    pub hash: String,
+    /// Everything that is reachable without a credential.
+    pub public: Vec<PublicPattern>,
+    /// The layers of each route, in the order of the file.
+    pub routes: Vec<RouteLayers>,
+    /// What somebody should look at.
+    pub findings: Vec<String>,
+}
+
+/// Requests that are admitted without a credential.
+#[derive(Debug, Serialize)]
+pub struct PublicPattern {
+    /// Host pattern; `*` is any.
+    pub host: String,
+    /// Hosts that the pattern covers but that have rules of their own.
+    pub except_hosts: Vec<String>,
+    /// Method.
+    pub method: String,
+    /// Path template.
+    pub path: String,
+    /// Paths that the template covers but that have rules of their own.
+    pub except_paths: Vec<String>,
+    /// Name of the route.
+    pub route: String,
+    /// Why it is public.
+    pub reason: String,
+    /// Who answers for that.
+    pub owner: String,
+    /// Line of the marker.
+    pub line: u32,
+}
+
+/// The five layers of a route; `None` where one is absent.
+#[derive(Debug, Serialize)]
+pub struct RouteLayers {
+    /// Name of the route.
+    pub route: String,
+    /// Line of its match.
+    pub line: u32,
+    /// How it is reached.
+    pub transport: Option<String>,
+    /// Who may.
+    pub identity: Option<String>,
+    /// What they must have been granted.
+    pub authorization: Option<String>,
+    /// How often. Not there yet.
+    pub traffic: Option<String>,
+    /// What may be sent.
+    pub data: Option<String>,
+}
+
+impl PublicPattern {
+    /// Whether a request is one of these. `host` in lower case without port, `path` canonical.
+    #[must_use]
+    pub fn matches(&self, method: &str, host: &str, path: &str) -> bool {
+        self.method == method
+            && host_matches(&self.host, host)
+            && !self.except_hosts.iter().any(|except| host_matches(except, host))
+            && path_matches(&self.path, path)
+            && !self.except_paths.iter().any(|except| path_matches(except, path))
+    }
+}
+
+/// Works out what a snapshot lets through.
+#[must_use]
+pub fn prove(gateway: &Gateway) -> Proof {
+    let entries = gateway.router.entries();
+    let public = entries.iter().filter_map(|entry| pattern(gateway, entries, entry)).collect();
+    let routes = layers(gateway);
+    let findings = findings(gateway);
+    Proof { hash: gateway.hash.clone(), public, routes, findings }
+}
+
+fn pattern(gateway: &Gateway, entries: &[Entry], entry: &Entry) -> Option<PublicPattern> {
+    let route = gateway.route(entry.route)?;
+    let Access::Public(public) = &route.access else { return None };
+    let is_public = |other: &Entry| {
+        other.method == entry.method
+            && gateway.route(other.route).is_some_and(|route| matches!(route.access, Access::Public(_)))
+    };
+    let siblings = || entries.iter().filter(|other| other.host == entry.host && other.path != entry.path);
+    let mut except_paths: Vec<String> = siblings()
+        .filter(|other| wins(&other.path, &entry.path))
+        .filter(|other| !siblings().any(|same| same.path == other.path && is_public(same)))
+        .map(|other| other.path.to_string())
+        .collect();
+    except_paths.dedup();
+    let mut except_hosts: Vec<String> = entries
+        .iter()
+        .map(|other| &other.host)
+        .filter(|host| **host != entry.host && narrower(host, &entry.host))
+        .map(ToString::to_string)
+        .collect();
+    except_hosts.sort_unstable();
+    except_hosts.dedup();
+    Some(PublicPattern {
+        host: entry.host.to_string(),
+        except_hosts,
+        method: entry.method.to_string(),
+        path: entry.path.to_string(),
+        except_paths,
+        route: route.id.to_string(),
+        reason: public.reason.to_string(),
+        owner: public.owner.to_string(),
+        line: public.line,
+    })
+}
+
+fn narrower(host: &HostPattern, than: &HostPattern) -> bool {
+    match (host, than) {
+        (_, HostPattern::Any) => true,
+        (HostPattern::Exact(name), HostPattern::Wildcard(suffix)) => {
+            name.split_once('.').is_some_and(|(_, parent)| parent == &**suffix)
+        }
+        _ => false,
+    }
+}
+
+/// How a template's segment takes part in a match, the one that wins first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Segment<'a> {
+    Literal(&'a str),
+    Parameter,
+    Rest,
+}
+
+fn segments(template: &str) -> impl Iterator<Item = Segment<'_>> {
+    template.split('/').skip(1).map(|segment| {
+        match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+            None => Segment::Literal(segment),
+            Some(name) if name.ends_with('*') => Segment::Rest,
+            Some(_) => Segment::Parameter,
+        }
+    })
+}
+
+/// Whether some path is covered by both templates and goes to `a`: where they first differ, `a` is the more specific.
+fn wins(a: &str, b: &str) -> bool {
+    let (mut left, mut right) = (segments(a), segments(b));
+    let mut decided = false;
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return decided,
+            (Some(Segment::Rest), Some(_)) => return decided,
+            (Some(_), Some(Segment::Rest)) => return true,
+            (Some(Segment::Literal(x)), Some(Segment::Literal(y))) if x != y => return false,
+            // a parameter does not take an empty segment
+            (Some(Segment::Literal("")), Some(Segment::Parameter))
+            | (Some(Segment::Parameter), Some(Segment::Literal(""))) => return false,
+            (Some(x), Some(y)) => {
+                if !decided && x > y {
+                    return false;
+                }
+                decided |= matches!((x, y), (Segment::Literal(_), Segment::Parameter));
+            }
+            _ => return false,
+        }
+    }
+}
+
+fn host_matches(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(suffix) => host.split_once('.').is_some_and(|(_, parent)| parent == suffix),
+        None => pattern == "*" || pattern == host,
+    }
+}
+
+fn path_matches(template: &str, path: &str) -> bool {
+    let mut rest = path.split('/').skip(1);
+    for segment in segments(template) {
+        match (segment, rest.next()) {
+            (_, None) | (Segment::Parameter, Some("")) => return false,
+            (Segment::Rest, Some(first)) => return !first.is_empty() || rest.next().is_some(),
+            (Segment::Literal(literal), Some(found)) if literal != found => return false,
+            _ => {}
+        }
+    }
+    rest.next().is_none()
+}
+
+fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
+    let transport = transport(gateway);
+    let layers = gateway.routes.iter().map(|route| {
+        let (identity, authorization) = match &route.access {
+            Access::Public(_) => (None, None),
+            Access::Protected { authn, authz } => (
+                Some(authn.issuers.iter().filter_map(|i| gateway.issuers.get(*i)).map(|i| &*i.name).fold(
+                    "jwt:".to_owned(),
+                    |text, name| format!("{text} {name}"),
+                )),
+                (!authz.asks_nothing()).then(|| authz.describe()),
+            ),
+        };
+        RouteLayers {
+            route: route.id.to_string(),
+            line: route.line,
+            transport: transport.clone(),
+            identity,
+            authorization,
+            traffic: None,
+            data: Some(route.content.describe()),
+        }
+    });
+    layers.collect()
+}
+
+fn transport(gateway: &Gateway) -> Option<String> {
+    let mut tls12 = None;
+    for listener in &gateway.listeners {
+        match &listener.purpose {
+            Purpose::Tls(policy) => tls12 = Some(tls12.unwrap_or(false) || policy.tls12),
+            Purpose::Plaintext(_) => return None,
+            Purpose::Redirect(_) => {}
+        }
+    }
+    tls12.map(|tls12| if tls12 { "TLS 1.2 or 1.3" } else { "TLS 1.3" }.to_owned())
+}
+
+fn findings(gateway: &Gateway) -> Vec<String> {
+    let mut findings = Vec::new();
+    for listener in &gateway.listeners {
+        if let Purpose::Plaintext(reason) = &listener.purpose {
+            findings.push(format!("{} proxies plain HTTP: {reason}", listener.address));
+        }
+    }
+    for route in &gateway.routes {
+        if let Access::Protected { authz, .. } = &route.access
+            && authz.asks_nothing()
+        {
+            findings.push(format!(
+                "route `{}` (line {}) authenticates but does not authorize: any valid token will do",
+                route.id, route.line
+            ));
+        }
+    }
+    for upstream in &gateway.upstreams {
+        let used = gateway.routes.iter().any(|route| {
+            matches!(route.action, Action::Upstream(index)
+                if gateway.upstreams.get(index).is_some_and(|u| u.name == upstream.name))
+        });
+        if !used {
+            findings.push(format!("upstream `{}` is used by no route", upstream.name));
+        }
+    }
+    findings
+}

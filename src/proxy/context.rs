@@ -1,0 +1,223 @@
+//! What is known of one request while it is under way. It records itself when it goes, however it goes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderValue, Version};
+use pingora_core::Error;
+use pingora_proxy::Session;
+use uuid::Uuid;
+
+use crate::clock::UnixTime;
+use crate::denial::Denial;
+use crate::gateway::live::Running;
+use crate::gateway::policy::Public;
+use crate::gateway::{Access, Gateway, Route};
+use crate::head::Head;
+use crate::pipeline::Admitted;
+use crate::request::Peer;
+use crate::telemetry::Telemetry;
+use crate::telemetry::record::{Record, seconds, timestamp};
+use crate::trace::Trace;
+use crate::upstream::Upstream;
+
+/// Where a request stands.
+#[derive(Debug)]
+pub enum Phase {
+    /// Not decided.
+    Arrived,
+    /// May go upstream.
+    Admitted(Admitted),
+    /// Refused, or failed.
+    Denied(Denial),
+}
+
+/// The state of one request.
+#[derive(Debug)]
+pub struct RequestCtx {
+    pub(super) running: Arc<Running>,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) id: Uuid,
+    pub(super) phase: Phase,
+    pub(super) head: Option<Head>,
+    pub(super) peer: Peer,
+    pub(super) trace: Trace,
+    pub(super) hsts: Option<HeaderValue>,
+    /// Bytes of body read so far.
+    pub(super) received: u64,
+    /// Attempts to connect so far.
+    pub(super) attempts: u8,
+    /// When the first target was chosen.
+    pub(super) forwarded: Option<Instant>,
+    /// Whether a connection to the upstream was had.
+    pub(super) connected: bool,
+    /// Takes the place of the upstream's body.
+    pub(super) replacement: Option<Bytes>,
+    /// Whether it does.
+    pub(super) replaces: bool,
+    started: Instant,
+    arrived: UnixTime,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    status: Option<u16>,
+    sent: u64,
+    /// Broken off by the client, or by a fault.
+    aborted: bool,
+}
+
+impl RequestCtx {
+    pub(super) fn new(running: Arc<Running>, telemetry: Arc<Telemetry>) -> RequestCtx {
+        RequestCtx {
+            running,
+            telemetry,
+            id: Uuid::now_v7(),
+            phase: Phase::Arrived,
+            head: None,
+            peer: Peer::default(),
+            trace: Trace::default(),
+            hsts: None,
+            received: 0,
+            attempts: 0,
+            forwarded: None,
+            connected: false,
+            replacement: None,
+            replaces: false,
+            started: Instant::now(),
+            arrived: UnixTime::of_system(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.running.gateway
+    }
+
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.trace.route.and_then(|id| self.gateway().route(id))
+    }
+
+    /// The ticket, once every gate let the request pass.
+    pub(super) fn admitted(&self) -> Option<&Admitted> {
+        match &self.phase {
+            Phase::Admitted(admitted) => Some(admitted),
+            Phase::Arrived | Phase::Denied(_) => None,
+        }
+    }
+
+    /// The upstream that the ticket leads to. No ticket, no upstream.
+    pub(super) fn upstream(&self) -> Option<&Upstream> {
+        let route = self.gateway().route(self.admitted()?.route())?;
+        match route.action {
+            crate::gateway::Action::Upstream(index) => self.gateway().upstreams.get(index),
+            crate::gateway::Action::Respond { .. } => None,
+        }
+    }
+
+    pub(super) fn denied(&self) -> Option<&Denial> {
+        match &self.phase {
+            Phase::Denied(denial) => Some(denial),
+            Phase::Arrived | Phase::Admitted(_) => None,
+        }
+    }
+
+    /// The request is over; what is still to be done is to record it.
+    pub(super) fn ended(&mut self, session: &Session, error: Option<&Error>) {
+        let status = session.response_written().map(|response| response.status.as_u16());
+        self.outcome = Outcome {
+            status,
+            sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
+            // a failure that was answered is a denial; one that was not was cut off
+            aborted: status.is_none() || (error.is_some() && self.denied().is_none()),
+        };
+        self.received = self.received.max(u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX));
+    }
+
+    fn public(&self) -> Option<&Public> {
+        match &self.route()?.access {
+            Access::Public(public) => Some(public),
+            Access::Protected { .. } => None,
+        }
+    }
+
+    fn record(&self) {
+        let route = self.route();
+        let route_name = route.map_or("", |route| &*route.id);
+        let denial = self.denied();
+        let reason = match denial {
+            Some(denial) => Some(denial.reason()),
+            None if self.outcome.aborted => Some("aborted"),
+            None => None,
+        };
+        let duration = self.started.elapsed();
+        let scheme = if self.peer.tls.is_some() { "https" } else { "http" };
+        let head = self.head.as_ref();
+        let metrics = &self.telemetry.metrics;
+        metrics.decision(route_name, self.public().is_some(), denial);
+        metrics.request(
+            head.map(Head::method),
+            route.map_or("", |route| &*route.path),
+            self.outcome.status,
+            scheme,
+            reason.unwrap_or_default(),
+            duration,
+        );
+        if !self.telemetry.records.is_on() {
+            return;
+        }
+        let client = self.trace.client.as_deref();
+        let tls = self.peer.tls.as_deref();
+        let gateway = self.gateway();
+        let mut buffer = Uuid::encode_buffer();
+        let record = Record {
+            timestamp: timestamp(self.arrived),
+            id: self.id.hyphenated().encode_lower(&mut buffer),
+            method: head.map(|head| head.method().as_str()),
+            scheme,
+            host: head.map(Head::host),
+            path: head.map(Head::path),
+            route: route.map(|route| &*route.path),
+            route_id: route.map(|route| &*route.id),
+            status: self.outcome.status,
+            sent: self.outcome.sent,
+            received: self.received,
+            duration: seconds(duration),
+            client: self.peer.client,
+            peer: self.peer.address.map(|address| address.ip()),
+            protocol: head.map(|head| match head.version() {
+                Version::HTTP_10 => "1.0",
+                Version::HTTP_2 => "2",
+                _ => "1.1",
+            }),
+            tls_version: tls.map(|tls| &*tls.version),
+            tls_cipher: tls.map(|tls| &*tls.cipher),
+            sni: tls.and_then(|tls| tls.sni.as_deref()),
+            user: client.map(|client| &*client.subject),
+            roles: client.map(|client| &*client.roles).unwrap_or_default(),
+            client_id: client.and_then(|client| client.client_id.as_deref()),
+            issuer: client.and_then(|client| gateway.issuers.get(client.issuer)).map(|issuer| &*issuer.name),
+            public: self.public().map(|_| true),
+            public_reason: self.public().map(|public| &*public.reason),
+            public_owner: self.public().map(|public| &*public.owner),
+            outcome: match (denial, self.outcome.aborted) {
+                (Some(_), _) => "deny",
+                (None, true) => "abort",
+                (None, false) => "allow",
+            },
+            gate: denial.map(|denial| denial.gate().as_str()),
+            reason,
+            upstream: self.upstream().map(|upstream| &*upstream.name),
+            config: gateway.hash.get(..12).unwrap_or_default(),
+        };
+        self.telemetry.records.write(record.line());
+    }
+}
+
+impl Drop for RequestCtx {
+    fn drop(&mut self) {
+        self.record();
+    }
+}

@@ -1,0 +1,110 @@
+//! From Pingora's session to a decision, and the count of what is sent while it passes.
+
+use bytes::Bytes;
+use http::header::HeaderMap;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+
+use super::context::{Phase, RequestCtx};
+use super::reply;
+use crate::denial::{ContentError, Denial, Verdict};
+use crate::gates::content::BodyPlan;
+use crate::gates::network::client_address;
+use crate::gateway::Action;
+use crate::head::{Head, RawHead};
+use crate::listener::tls::Secured;
+use crate::pipeline::Admitted;
+use crate::request::{Peer, Request};
+
+/// Decides, and answers everything that does not go upstream. `true`: answered.
+pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+    ctx.peer = peer(session, ctx);
+    match admit(session, ctx).await {
+        Err(denial) => {
+            reply::deny(session, ctx, denial).await?;
+            Ok(true)
+        }
+        Ok(admitted) => {
+            let action = ctx.gateway().route(admitted.route()).map(|route| route.action.clone());
+            ctx.phase = Phase::Admitted(admitted);
+            match action {
+                Some(Action::Upstream(_)) => Ok(false),
+                Some(Action::Respond { status, body }) => {
+                    reply::text(session, ctx, status, body).await?;
+                    Ok(true)
+                }
+                None => {
+                    reply::deny(session, ctx, Denial::Internal).await?;
+                    Ok(true)
+                }
+            }
+        }
+    }
+}
+
+/// A request as the gates see it.
+struct Live<'a> {
+    head: &'a Head,
+    headers: &'a HeaderMap,
+    peer: &'a Peer,
+}
+
+impl Request for Live<'_> {
+    fn head(&self) -> &Head {
+        self.head
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers
+    }
+
+    fn peer(&self) -> &Peer {
+        self.peer
+    }
+}
+
+async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted> {
+    let ended = session.is_body_empty();
+    let request = session.req_header();
+    let raw = RawHead {
+        method: &request.method,
+        uri: &request.uri,
+        version: request.version,
+        headers: &request.headers,
+        ended,
+    };
+    let head = Head::parse(raw).map_err(Denial::Malformed)?;
+    let live = Live { head: &head, headers: &request.headers, peer: &ctx.peer };
+    let running = ctx.running.clone();
+    let verdict = running.gateway.admit(&live, &running.memory, &mut ctx.trace).await;
+    ctx.head = Some(head);
+    verdict
+}
+
+fn peer(session: &Session, ctx: &mut RequestCtx) -> Peer {
+    let address = session.client_addr().and_then(|address| address.as_inet()).copied();
+    let secured = session
+        .digest()
+        .and_then(|digest| digest.ssl_digest.as_ref())
+        .and_then(|tls| tls.extension.get::<Secured>());
+    ctx.hsts = secured.map(|secured| secured.hsts.clone());
+    let headers = &session.req_header().headers;
+    let client = address.map(|address| client_address(address.ip(), headers, &ctx.gateway().trusted_proxies));
+    Peer { address, client, tls: secured.map(|secured| secured.facts.clone()) }
+}
+
+/// Counts a part of the body. Beyond the route's limit the request ends, and what the upstream has of it stays without
+/// an end, so that it cannot be taken for whole (S78).
+pub(super) fn count(part: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
+    let Some(part) = part else { return Ok(()) };
+    ctx.received = ctx.received.saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
+    let max = match ctx.admitted().map(Admitted::body) {
+        Some(BodyPlan::Stream { max }) => max,
+        Some(BodyPlan::None) | None => 0,
+    };
+    if ctx.received > max {
+        ctx.phase = Phase::Denied(Denial::Content(ContentError::TooLarge));
+        return Error::e_explain(ErrorType::HTTPStatus(413), "the body is longer than the route takes");
+    }
+    Ok(())
+}

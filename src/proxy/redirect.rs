@@ -1,0 +1,154 @@
+//! The port of plain HTTP: to HTTPS, or no further (S10).
+//!
+//! A request that is safe to repeat is redirected. One that carried a credential or a body is refused, because what it
+//! carried has crossed the network already and repeating it quietly would hide that.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::http::ServerSession;
+use uuid::Uuid;
+
+use super::reply;
+use crate::clock::UnixTime;
+use crate::denial::{Denial, PlainHttp, Verdict};
+use crate::gateway::live::Live;
+use crate::head::{BodyLength, Head, RawHead};
+use crate::telemetry::Telemetry;
+use crate::telemetry::record::{Record, seconds, timestamp};
+
+/// Headers that carry credentials.
+const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+
+/// Answers plain HTTP.
+#[derive(Debug)]
+pub struct Redirect {
+    /// Port of the HTTPS address.
+    pub port: u16,
+    /// What runs, for the record.
+    pub live: Arc<Live>,
+    /// Where it is told.
+    pub telemetry: Arc<Telemetry>,
+}
+
+#[async_trait]
+impl ServeHttp for Redirect {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let started = Instant::now();
+        let id = Uuid::now_v7();
+        let ended = session.is_body_empty();
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let request = session.req_header();
+        let raw = RawHead {
+            method: &request.method,
+            uri: &request.uri,
+            version: request.version,
+            headers: &request.headers,
+            ended,
+        };
+        let head = Head::parse(raw);
+        let judged = match &head {
+            Ok(head) => self.location(head, &request.headers),
+            Err(why) => Err(Denial::Malformed(*why)),
+        };
+        let method = request.method.clone();
+        let response = answer(&judged, &method, id);
+        if judged.is_err() {
+            session.set_keepalive(None);
+        }
+        self.record(head.as_ref().ok(), &judged, peer, id, started);
+        response
+    }
+}
+
+impl Redirect {
+    /// Where the client should go instead.
+    fn location(&self, head: &Head, headers: &http::HeaderMap) -> Verdict<String> {
+        if CREDENTIALS.iter().any(|name| headers.contains_key(*name)) {
+            return Err(Denial::PlainHttp(PlainHttp::Credential));
+        }
+        if !matches!(*head.method(), Method::GET | Method::HEAD) || head.body() != BodyLength::None {
+            return Err(Denial::PlainHttp(PlainHttp::Body));
+        }
+        let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };
+        Ok(format!("https://{}{port}{}", head.host(), head.target()))
+    }
+
+    fn record(
+        &self,
+        head: Option<&Head>,
+        judged: &Verdict<String>,
+        peer: Option<std::net::IpAddr>,
+        id: Uuid,
+        started: Instant,
+    ) {
+        let denial = judged.as_ref().err();
+        let status = denial.map_or(StatusCode::MOVED_PERMANENTLY, Denial::status).as_u16();
+        let reason = denial.map(Denial::reason);
+        let running = self.live.current();
+        self.telemetry.metrics.decision("", false, denial);
+        self.telemetry.metrics.request(
+            head.map(Head::method),
+            "",
+            Some(status),
+            "http",
+            reason.unwrap_or_default(),
+            started.elapsed(),
+        );
+        if !self.telemetry.records.is_on() {
+            return;
+        }
+        let mut buffer = Uuid::encode_buffer();
+        let record = Record {
+            timestamp: timestamp(UnixTime::of_system()),
+            id: id.hyphenated().encode_lower(&mut buffer),
+            method: head.map(|head| head.method().as_str()),
+            host: head.map(Head::host),
+            path: head.map(Head::path),
+            status: Some(status),
+            duration: seconds(started.elapsed()),
+            client: peer,
+            peer,
+            outcome: if denial.is_some() { "deny" } else { "redirect" },
+            gate: denial.map(|denial| denial.gate().as_str()),
+            reason,
+            config: running.gateway.hash.get(..12).unwrap_or_default(),
+            ..Record::plain()
+        };
+        self.telemetry.records.write(record.line());
+    }
+}
+
+fn answer(judged: &Verdict<String>, method: &Method, id: Uuid) -> Response<Vec<u8>> {
+    let (status, body) = match judged {
+        Ok(_) => (StatusCode::MOVED_PERMANENTLY, Vec::new()),
+        Err(denial) => (denial.status(), reply::problem(denial, id).to_vec()),
+    };
+    let length = body.len();
+    let mut response = Response::new(if *method == Method::HEAD { Vec::new() } else { body });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    match judged {
+        Ok(location) => {
+            // a location that cannot be written is one that cannot be followed
+            if let Ok(location) = HeaderValue::from_str(location) {
+                headers.insert(header::LOCATION, location);
+            }
+        }
+        Err(denial) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            if let Some(Ok(allow)) = denial.allow().map(HeaderValue::from_str) {
+                headers.insert(header::ALLOW, allow);
+            }
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(&id.hyphenated().to_string()) {
+        headers.insert("x-request-id", id);
+    }
+    response
+}

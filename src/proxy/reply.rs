@@ -1,0 +1,137 @@
+//! Answers of the gateway's own: problem documents (RFC 9457) and the texts of routes without an upstream.
+//!
+//! One renderer for all of them, so that each has its decision id, its security headers, and no trace of what it runs on.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderValue, Method, StatusCode};
+use pingora_core::Result;
+use pingora::http::ResponseHeader;
+use pingora_proxy::Session;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::context::{Phase, RequestCtx};
+use crate::denial::Denial;
+
+/// Read and thrown away of a refused body at most, so that the answer is not lost to a reset connection.
+const DRAINED: usize = 256 * 1024;
+/// And for this long.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+
+/// A problem document.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: String,
+    code: &'a str,
+}
+
+/// Refuses the request.
+pub(super) async fn deny(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<()> {
+    let body = problem(&denial, ctx.id);
+    let mut response = ResponseHeader::build(denial.status(), Some(12))?;
+    response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    if let Some(challenge) = denial.challenge() {
+        response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+    }
+    if let Some(allow) = denial.allow() {
+        response.insert_header(header::ALLOW, allow)?;
+    }
+    if let Some(after) = denial.retry_after() {
+        response.insert_header(header::RETRY_AFTER, after.to_string())?;
+    }
+    let closes = denial.closes();
+    ctx.phase = Phase::Denied(denial);
+    write(session, ctx, response, body, closes).await
+}
+
+/// Answers with a text.
+pub(super) async fn text(
+    session: &mut Session,
+    ctx: &RequestCtx,
+    status: StatusCode,
+    body: Bytes,
+) -> Result<()> {
+    let mut response = ResponseHeader::build(status, Some(8))?;
+    if !body.is_empty() {
+        response.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+    }
+    write(session, ctx, response, body, false).await
+}
+
+/// The document that tells a client why.
+pub(super) fn problem(denial: &Denial, id: Uuid) -> Bytes {
+    let problem = Problem {
+        r#type: format!("urn:durward:problem:{}", denial.code()),
+        title: denial.status().canonical_reason().unwrap_or("Error"),
+        status: denial.status().as_u16(),
+        detail: denial.detail(),
+        instance: format!("urn:uuid:{id}"),
+        code: denial.code(),
+    };
+    serde_json::to_vec(&problem).unwrap_or_default().into()
+}
+
+/// Headers of every answer that leaves the gateway, its own and upstreams'.
+pub(super) fn seal(response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()> {
+    let mut buffer = Uuid::encode_buffer();
+    response.insert_header(HeaderName::from_static("x-request-id"), &*ctx.id.hyphenated().encode_lower(&mut buffer))?;
+    match &ctx.hsts {
+        Some(hsts) => response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?,
+        // S11: never on plain HTTP, whoever set it
+        None => _ = response.remove_header(&header::STRICT_TRANSPORT_SECURITY),
+    }
+    Ok(())
+}
+
+async fn write(
+    session: &mut Session,
+    ctx: &RequestCtx,
+    mut response: ResponseHeader,
+    body: Bytes,
+    closes: bool,
+) -> Result<()> {
+    let bodiless = matches!(response.status.as_u16(), 100..200 | 204 | 304);
+    if !bodiless {
+        response.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+    }
+    response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    seal(&mut response, ctx)?;
+    let unread = !session.as_downstream_mut().is_body_done();
+    if closes || unread {
+        session.set_keepalive(None);
+    }
+    let is_head = session.req_header().method == Method::HEAD;
+    if bodiless || is_head || body.is_empty() {
+        session.write_response_header(Box::new(response), true).await?;
+        session.write_response_body(None, true).await?;
+    } else {
+        session.write_response_header(Box::new(response), false).await?;
+        session.write_response_body(Some(body), true).await?;
+    }
+    if unread {
+        drain(session).await;
+    }
+    Ok(())
+}
+
+/// Reads some of what the client still sends. Nothing depends on how that ends.
+async fn drain(session: &mut Session) {
+    let mut left = DRAINED;
+    let reading = async {
+        while let Ok(Some(part)) = session.as_downstream_mut().read_request_body().await {
+            left = left.saturating_sub(part.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+}

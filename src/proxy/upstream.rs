@@ -1,0 +1,167 @@
+//! The way upstream: which peer, what it is sent, and what is said when it does not answer.
+//!
+//! Everything here starts from the ticket; without one there is no peer.
+
+use std::time::{Duration, Instant};
+
+use http::header;
+use http::uri::PathAndQuery;
+use pingora_core::protocols::ALPN;
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora::http::RequestHeader;
+use pingora_proxy::{FailToProxy, Session};
+
+use super::context::{Phase, RequestCtx};
+use super::{forwarded, reply};
+use crate::denial::{ContentError, Denial, UpstreamError};
+use crate::identity::Identity;
+
+/// No target has an address.
+const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
+/// The whole time of a request has passed.
+pub(super) const DEADLINE: ErrorType = ErrorType::Custom("Deadline");
+
+/// The peer for this attempt.
+pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+    let begun = *ctx.forwarded.get_or_insert_with(Instant::now);
+    let Some(upstream) = ctx.upstream() else {
+        return Error::e_explain(ErrorType::InternalError, "no ticket");
+    };
+    let Some(address) = upstream.next() else {
+        return Err(Error::explain(UNRESOLVED, "no target has an address").into_up());
+    };
+    let timeouts = upstream.timeouts;
+    let left = timeouts.total.saturating_sub(begun.elapsed());
+    if left.is_zero() {
+        return Err(Error::explain(DEADLINE, "the deadline has passed").into_up());
+    }
+    let mut peer = match &upstream.tls {
+        None => HttpPeer::new(address, false, String::new()),
+        Some(tls) => {
+            let mut peer = HttpPeer::new(address, true, tls.server_name.clone());
+            // Pingora's pool does not tell connections apart by their CA
+            peer.group_key = tls.group_key;
+            peer.options.ca = tls.ca.clone();
+            peer.options.verify_cert = true;
+            peer.options.verify_hostname = true;
+            peer
+        }
+    };
+    let options = &mut peer.options;
+    options.alpn = ALPN::H1;
+    options.connection_timeout = Some(timeouts.connect.min(left));
+    options.total_connection_timeout = Some(timeouts.connect.min(left));
+    options.read_timeout = Some(timeouts.read.min(left));
+    options.write_timeout = Some(timeouts.write.min(left));
+    options.idle_timeout = Some(upstream.idle);
+    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    Ok(Box::new(peer))
+}
+
+/// Makes the request what was authorised: canonical target, our identity headers and nobody else's.
+pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &RequestCtx) -> Result<()> {
+    let (Some(admitted), Some(head)) = (ctx.admitted(), ctx.head.as_ref()) else {
+        return Error::e_explain(ErrorType::InternalError, "no ticket");
+    };
+    if !head.is_verbatim() {
+        let target = head.target();
+        let target: PathAndQuery = target
+            .parse()
+            .map_err(|why| Error::because(ErrorType::InternalError, "canonical target", why))?;
+        request.set_uri(target.into());
+    }
+    request.insert_header(header::HOST, head.authority())?;
+
+    let ours = &ctx.gateway().identity_headers;
+    let foreign: Vec<_> = request
+        .headers
+        .keys()
+        .filter(|name| ours.is_reserved(name) || forwarded::is_ours(name))
+        .cloned()
+        .collect();
+    for name in foreign {
+        request.remove_header(&name);
+    }
+    if let Identity::Client(client) = admitted.identity() {
+        for (name, value) in &client.headers {
+            request.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    forwarded::write(&session.req_header().headers, request, head, ctx)
+}
+
+/// No connection: another target, while the upstream allows it.
+pub(super) fn not_connected(ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
+    let retries = ctx.upstream().map_or(0, |upstream| upstream.connect_retries);
+    // a certificate that is not acceptable is no reason to try elsewhere: somebody may be in between
+    if ctx.attempts < retries && !is_tls(error.etype()) {
+        ctx.attempts += 1;
+        error.set_retry(true);
+    }
+    error
+}
+
+/// Answers for an upstream that did not, and for bodies that grew too long.
+pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+    let Some(denial) = denial(error, ctx) else {
+        // the client is gone, or cannot be answered any more
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    };
+    log::info!(target: "durward::upstream", "{}: {} ({})", ctx.id, denial.reason(), error.etype().as_str());
+    let code = denial.status().as_u16();
+    let answered = session.response_written().is_some();
+    if answered {
+        // an answer that has begun can only be cut off; the record says why
+        ctx.phase = Phase::Denied(denial);
+    } else if let Err(why) = reply::deny(session, ctx, denial).await {
+        log::debug!(target: "durward::proxy", "the client did not take the answer: {why}");
+    }
+    let reusable = !answered && session.as_downstream_mut().is_body_done();
+    FailToProxy { error_code: code, can_reuse_downstream: reusable }
+}
+
+fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
+    if let Some(denial) = ctx.denied() {
+        return Some(denial.clone());
+    }
+    let etype = error.etype();
+    match error.esource() {
+        ErrorSource::Downstream => match etype {
+            ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed => None,
+            _ => Some(Denial::Content(ContentError::Incomplete)),
+        },
+        ErrorSource::Internal | ErrorSource::Unset if matches!(etype, ErrorType::HTTPStatus(400)) => {
+            // Pingora itself refuses what the client nominated in `Connection`
+            Some(Denial::Malformed(crate::head::Malformed::Connection))
+        }
+        ErrorSource::Internal | ErrorSource::Unset | ErrorSource::Upstream => Some(match etype {
+            ErrorType::Custom("Unresolved") => Denial::Upstream(UpstreamError::Unresolved),
+            ErrorType::Custom("Deadline") | ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
+                Denial::Upstream(UpstreamError::Timeout)
+            }
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+                Denial::Upstream(UpstreamError::ConnectTimeout)
+            }
+            _ if is_tls(etype) => Denial::Upstream(UpstreamError::Tls),
+            ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::SocketError
+            | ErrorType::BindError => Denial::Upstream(UpstreamError::ConnectFailed),
+            ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Denial::Upstream(UpstreamError::Malformed),
+            _ if error.esource() == &ErrorSource::Upstream => Denial::Upstream(UpstreamError::Broken),
+            _ => Denial::Internal,
+        }),
+    }
+}
+
+fn is_tls(etype: &ErrorType) -> bool {
+    matches!(etype, ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError)
+}
+
+/// Whether the time of this request is over.
+pub(super) fn is_late(ctx: &RequestCtx) -> bool {
+    let total = ctx.upstream().map_or(Duration::MAX, |upstream| upstream.timeouts.total);
+    ctx.forwarded.is_some_and(|begun| begun.elapsed() > total)
+}
