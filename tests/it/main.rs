@@ -1,0 +1,7 @@
+//! Black-box tests: the real binary over real sockets. One file a gate; `support` holds what they stand on.
+//!
+//! Each test cites the requirements that it proves (`// S49`).
+
+mod support;
+
+mod smoke;

@@ -1,0 +1,93 @@
+//! A certificate authority for the length of a test.
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName};
+use openssl::x509::{X509, X509Builder, X509NameBuilder};
+
+use super::Folder;
+
+pub struct Authority {
+    pub certificate: X509,
+    key: PKey<Private>,
+}
+
+/// A server certificate and its key, in PEM.
+pub struct Leaf {
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+}
+
+pub fn ec_key() -> PKey<Private> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+}
+
+impl Authority {
+    pub fn new() -> Authority {
+        let key = ec_key();
+        let mut builder = builder("test CA", &key);
+        let name = subject("test CA");
+        builder.set_issuer_name(&name).unwrap();
+        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+        builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build().unwrap()).unwrap();
+        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        Authority { certificate: builder.build(), key }
+    }
+
+    pub fn pem(&self) -> Vec<u8> {
+        self.certificate.to_pem().unwrap()
+    }
+
+    /// For DNS names and addresses.
+    pub fn leaf(&self, names: &[&str]) -> Leaf {
+        let key = ec_key();
+        let mut builder = builder(names[0], &key);
+        builder.set_issuer_name(self.certificate.subject_name()).unwrap();
+        let mut san = SubjectAlternativeName::new();
+        for name in names {
+            if name.parse::<std::net::IpAddr>().is_ok() {
+                san.ip(name);
+            } else {
+                san.dns(name);
+            }
+        }
+        let san = san.build(&builder.x509v3_context(Some(&self.certificate), None)).unwrap();
+        builder.append_extension(san).unwrap();
+        builder.append_extension(ExtendedKeyUsage::new().server_auth().build().unwrap()).unwrap();
+        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        Leaf { certificate: builder.build().to_pem().unwrap(), key: key.private_key_to_pem_pkcs8().unwrap() }
+    }
+
+    /// Writes `tls.crt` and `tls.key` for these names into a folder of their own below `folder`, and returns it.
+    pub fn install(&self, folder: &Folder, dir: &str, names: &[&str]) -> String {
+        let leaf = self.leaf(names);
+        std::fs::create_dir_all(folder.0.join(dir)).unwrap();
+        folder.write(&format!("{dir}/tls.crt"), leaf.certificate);
+        folder.write(&format!("{dir}/tls.key"), leaf.key);
+        folder.0.join(dir).display().to_string()
+    }
+}
+
+fn subject(name: &str) -> openssl::x509::X509Name {
+    let mut builder = X509NameBuilder::new().unwrap();
+    builder.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
+    builder.build()
+}
+
+fn builder(name: &str, key: &PKey<Private>) -> X509Builder {
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    let mut serial = BigNum::new().unwrap();
+    serial.rand(120, MsbOption::MAYBE_ZERO, false).unwrap();
+    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
+    builder.set_subject_name(&subject(name)).unwrap();
+    builder.set_pubkey(key).unwrap();
+    builder.set_not_before(&Asn1Time::from_unix(super::issuer::now() as i64 - 3600).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(2).unwrap()).unwrap();
+    builder
+}

@@ -1,0 +1,191 @@
+//! The gateway, as the process that users run.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Authority, Client, Folder, free_address};
+
+/// A running gateway with one TLS listener for `localhost` and `api.example`, ended with the value.
+pub struct Gateway {
+    pub https: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    pub authority: Authority,
+    pub folder: Folder,
+    child: Child,
+}
+
+/// What a gateway is started with.
+pub struct Start {
+    /// Everything but `version`, `admin`, `records` and `listeners`.
+    body: String,
+    /// Added to the TLS listener's `tls` map.
+    tls: String,
+    names: Vec<String>,
+    environment: Vec<(String, String)>,
+    folder: Folder,
+}
+
+/// The binary under test.
+pub fn binary() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_durward"))
+}
+
+impl Gateway {
+    /// Starts with these routes, upstreams, issuers…: everything but `version`, `admin`, `records` and `listeners`.
+    pub fn start(body: &str) -> Gateway {
+        Gateway::with(body).start()
+    }
+
+    /// The same, with more to say.
+    pub fn with(body: &str) -> Start {
+        Start {
+            body: body.to_owned(),
+            tls: String::new(),
+            names: ["localhost", "api.example", "127.0.0.1"].map(str::to_owned).to_vec(),
+            environment: Vec::new(),
+            folder: Folder::new(),
+        }
+    }
+
+    /// A client that trusts this gateway and asks for `api.example`.
+    pub fn client(&self) -> Client {
+        Client::new(self.https).trusting(&self.authority)
+    }
+
+    /// A client of the plain HTTP listener.
+    pub fn plain(&self) -> Client {
+        Client::new(self.http)
+    }
+
+    /// The gateway's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything that it has recorded so far, a JSON value a request.
+    pub fn records(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.folder.0.join("records.jsonl")).unwrap_or_default();
+        // the last line may be half written
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The record of a request, by the `x-request-id` of its answer.
+    pub fn record(&self, id: &str) -> serde_json::Value {
+        super::eventually("the record of a request", || {
+            self.records().into_iter().find(|record| record["durward.decision.id"] == id)
+        })
+    }
+
+    /// `/metrics`, or another path of the admin port.
+    pub fn admin(&self, path: &str) -> super::Answer {
+        Client::new(self.admin).get_as(path, &format!("{}", self.admin))
+    }
+
+    /// What it said on its standard error.
+    pub fn messages(&self) -> String {
+        std::fs::read_to_string(self.folder.0.join("stderr")).unwrap_or_default()
+    }
+
+    /// What it said on its standard output.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.0.join("stdout")).unwrap_or_default()
+    }
+}
+
+impl Start {
+    /// More keys for the listener's `tls`, as flow YAML: `profile: modern`.
+    pub fn tls(mut self, keys: &str) -> Start {
+        self.tls = format!(", {keys}");
+        self
+    }
+
+    /// Names of the certificate.
+    pub fn names(mut self, names: &[&str]) -> Start {
+        self.names = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// A variable of the process.
+    pub fn env(mut self, name: &str, value: &str) -> Start {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Start {
+        self.folder.write(name, contents);
+        self
+    }
+
+    pub fn start(self) -> Gateway {
+        let Start { body, tls, names, environment, folder } = self;
+        let authority = Authority::new();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let dir = authority.install(&folder, "certs", &names);
+        // ports can be taken between here and there: then it is tried again
+        for attempt in 0.. {
+            let (https, http, admin) = (free_address(), free_address(), free_address());
+            let yaml = format!(
+                "version: 1\n\
+                 admin: {{ address: \"{admin}\" }}\n\
+                 records: {{ to: {{ file: records.jsonl }} }}\n\
+                 listeners:\n\
+                 \x20 - {{ address: \"{https}\", tls: {{ certificates: [{{ dir: \"{dir}\" }}]{tls} }} }}\n\
+                 \x20 - {{ address: \"{http}\", redirect_https: {{ port: {} }} }}\n{body}\n",
+                https.port()
+            );
+            let file = folder.write("durward.yaml", &yaml);
+            let out = std::fs::File::create(folder.0.join("stdout")).unwrap();
+            let err = std::fs::File::create(folder.0.join("stderr")).unwrap();
+            let mut child = binary()
+                .args(["run", "-c", &file])
+                .envs(environment.iter().map(|(name, value)| (name, value)))
+                .stdin(Stdio::null())
+                .stdout(out)
+                .stderr(err)
+                .spawn()
+                .unwrap();
+            if is_up(&mut child, admin) {
+                return Gateway { https, http, admin, authority, folder, child };
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+            let said = std::fs::read_to_string(folder.0.join("stderr")).unwrap_or_default();
+            assert!(attempt < 3 && said.contains("cannot listen"), "the gateway did not start:\n{yaml}\n{said}");
+        }
+        unreachable!()
+    }
+}
+
+/// All listeners answer once the admin port does: it is added last. Waits for all the same.
+fn is_up(child: &mut Child, admin: SocketAddr) -> bool {
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        if std::net::TcpStream::connect(admin).is_ok() {
+            std::thread::sleep(Duration::from_millis(30));
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let mut said = String::new();
+            if let Ok(mut file) = std::fs::File::open(self.folder.0.join("stderr")) {
+                let _ = file.read_to_string(&mut said);
+            }
+            eprintln!("the gateway said:\n{said}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the tests stand on: the gateway as a process, origins that record, issuers that misbehave, clients that say
+//! exactly what they are told to.
+
+pub mod certs;
+pub mod client;
+pub mod gateway;
+pub mod h2;
+pub mod issuer;
+pub mod origin;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+pub use certs::Authority;
+pub use client::{Answer, Client};
+pub use gateway::Gateway;
+pub use issuer::{Issuer, Keys};
+pub use origin::{Origin, Reply};
+
+/// A port that nobody listens on now.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A folder of its own, removed with the value.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("durward-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    /// Writes a file that only its owner can read, and returns its path.
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = self.0.join(name);
+        let mut file = std::fs::OpenOptions::new();
+        let mut file = file.create(true).write(true).truncate(true).mode(0o600).open(&path).unwrap();
+        file.write_all(contents.as_ref()).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits until something is so; for what happens in another process. Panics after ten seconds.
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(Instant::now() < end, "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
