@@ -263,14 +263,18 @@ impl Denial {
             Denial::MethodNotAllowed(_) => "The resource does not take this method; see Allow.",
             Denial::Unauthenticated(why) => why.description(),
             Denial::Forbidden(Forbidden::Scope(_)) => "The token lacks a scope that this resource asks for.",
-            Denial::Forbidden(Forbidden::Role) => "The caller has none of the roles that this resource asks for.",
+            Denial::Forbidden(Forbidden::Role) => {
+                "The caller has none of the roles that this resource asks for."
+            }
             Denial::Content(why) => match why {
                 ContentError::TooLarge => "The body is larger than this resource takes.",
                 ContentError::TypeMissing => "The body has no Content-Type.",
                 ContentError::TypeRepeated => "There is more than one Content-Type.",
                 ContentError::TypeMalformed => "Content-Type is malformed, or its charset is not UTF-8.",
                 ContentError::TypeNotAllowed => "The resource does not take this media type.",
-                ContentError::Encoded => "The resource does not take encoded bodies; send it without Content-Encoding.",
+                ContentError::Encoded => {
+                    "The resource does not take encoded bodies; send it without Content-Encoding."
+                }
                 ContentError::Incomplete => "The body ended early.",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
@@ -290,14 +294,16 @@ impl Denial {
     pub fn challenge(&self) -> Option<String> {
         match self {
             // no credential: no error code, so that nothing is told to who did not even try (section 3.1)
-            Denial::Unauthenticated(AuthnError::CredentialsMissing) => Some("Bearer realm=\"durward\"".to_owned()),
+            Denial::Unauthenticated(AuthnError::CredentialsMissing) => {
+                Some("Bearer realm=\"durward\"".to_owned())
+            }
             Denial::Unauthenticated(why) => Some(format!(
                 "Bearer realm=\"durward\", error=\"invalid_token\", error_description=\"{}\"",
                 why.description()
             )),
-            Denial::Forbidden(Forbidden::Scope(scopes)) => {
-                Some(format!("Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""))
-            }
+            Denial::Forbidden(Forbidden::Scope(scopes)) => Some(format!(
+                "Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""
+            )),
             _ => None,
         }
     }
@@ -328,7 +334,9 @@ impl Denial {
     pub fn closes(&self) -> bool {
         matches!(
             self,
-            Denial::Malformed(_) | Denial::Content(ContentError::TooLarge | ContentError::Incomplete) | Denial::Internal
+            Denial::Malformed(_)
+                | Denial::Content(ContentError::TooLarge | ContentError::Incomplete)
+                | Denial::Internal
         )
     }
 }
@@ -384,8 +392,16 @@ mod tests {
         let mut reasons: Vec<_> = all.iter().map(Denial::reason).collect();
         for denial in &all {
             assert!(denial.status().as_u16() >= 400, "{denial:?}");
-            assert!(denial.reason().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
-            assert_eq!(denial.status() == StatusCode::UNAUTHORIZED, matches!(denial, Denial::Unauthenticated(_)));
+            assert!(
+                denial
+                    .reason()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            );
+            assert_eq!(
+                denial.status() == StatusCode::UNAUTHORIZED,
+                matches!(denial, Denial::Unauthenticated(_))
+            );
             // RFC 9110 sections 15.5.2 and 15.5.6: a 401 has a challenge, a 405 has Allow
             assert!(denial.status() != StatusCode::UNAUTHORIZED || denial.challenge().is_some());
             assert!(denial.status() != StatusCode::METHOD_NOT_ALLOWED || denial.allow().is_some());
@@ -407,6 +423,9 @@ mod tests {
     fn a_missing_scope_is_challenged_by_name() {
         let denial = Denial::Forbidden(Forbidden::Scope("read:lien_info".into()));
         let challenge = denial.challenge().unwrap();
-        assert!(challenge.contains("error=\"insufficient_scope\", scope=\"read:lien_info\""), "{challenge}");
+        assert!(
+            challenge.contains("error=\"insufficient_scope\", scope=\"read:lien_info\""),
+            "{challenge}"
+        );
     }
 }

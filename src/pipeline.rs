@@ -73,7 +73,9 @@ impl Gateway {
         trace: &mut Trace,
     ) -> Verdict<Admitted> {
         let head = request.head();
-        trace.passed(Gate::Head, 0, || format!("{} {} for {}", head.method(), head.path(), head.host()));
+        trace.passed(Gate::Head, 0, || {
+            format!("{} {} for {}", head.method(), head.path(), head.host())
+        });
 
         let id = match self.router.find(head.host(), head.path(), head.method()) {
             Found::Route(id) => id,
@@ -83,14 +85,20 @@ impl Gateway {
                 }));
             }
             Found::Nothing => {
-                return Err(trace.denied(Denial::NoRoute, 0, || "no route has this host and path".to_owned()));
+                return Err(trace.denied(Denial::NoRoute, 0, || {
+                    "no route has this host and path".to_owned()
+                }));
             }
         };
         let Some(route) = self.route(id) else {
-            return Err(trace.denied(Denial::Internal, 0, || "the router named an unknown route".to_owned()));
+            return Err(trace.denied(Denial::Internal, 0, || {
+                "the router named an unknown route".to_owned()
+            }));
         };
         trace.route = Some(id);
-        trace.passed(Gate::Route, route.line, || format!("{} ({})", route.id, route.path));
+        trace.passed(Gate::Route, route.line, || {
+            format!("{} ({})", route.id, route.path)
+        });
 
         let identity = match &route.access {
             Access::Public(public) => {
@@ -109,7 +117,9 @@ impl Gateway {
                 if let Err(denial) = authz.check(&client) {
                     return Err(trace.denied(denial, authz.line, || format!("asks for {}", authz.describe())));
                 }
-                trace.passed(Gate::Authz, authz.line, || format!("asks for {}", authz.describe()));
+                trace.passed(Gate::Authz, authz.line, || {
+                    format!("asks for {}", authz.describe())
+                });
                 Identity::Client(client)
             }
         };
@@ -122,6 +132,11 @@ impl Gateway {
         };
         trace.passed(Gate::Content, route.content.line, || route.content.describe());
 
-        Ok(Admitted { route: id, identity, body, _sealed: () })
+        Ok(Admitted {
+            route: id,
+            identity,
+            body,
+            _sealed: (),
+        })
     }
 }

@@ -24,7 +24,10 @@ impl Sources {
     #[must_use]
     pub fn beside(configuration: &Path) -> Sources {
         let base = configuration.parent().unwrap_or(Path::new("")).to_owned();
-        Sources { base, overrides: HashMap::new() }
+        Sources {
+            base,
+            overrides: HashMap::new(),
+        }
     }
 
     /// With values that go before the environment's.
@@ -49,7 +52,10 @@ impl Sources {
 
 impl Lookup for Sources {
     fn env(&self, name: &str) -> Option<String> {
-        self.overrides.get(name).cloned().or_else(|| std::env::var(name).ok())
+        self.overrides
+            .get(name)
+            .cloned()
+            .or_else(|| std::env::var(name).ok())
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {

@@ -86,7 +86,11 @@ fn add_listeners(
                 proxies = true;
             }
             Purpose::Redirect(port) => {
-                let redirect = Redirect { port: *port, live: live.clone(), telemetry: telemetry.clone() };
+                let redirect = Redirect {
+                    port: *port,
+                    live: live.clone(),
+                    telemetry: telemetry.clone(),
+                };
                 let mut service = Service::new(format!("redirect {address}"), redirect);
                 service.threads = Some(1);
                 service.add_listener(socket);
@@ -97,8 +101,13 @@ fn add_listeners(
     if proxies {
         server.add_service(proxy);
     }
-    let mut admin =
-        Service::new("admin".to_owned(), Admin { live: live.clone(), telemetry: telemetry.clone() });
+    let mut admin = Service::new(
+        "admin".to_owned(),
+        Admin {
+            live: live.clone(),
+            telemetry: telemetry.clone(),
+        },
+    );
     admin.threads = Some(1);
     admin.add_tcp(&running.gateway.admin.to_string());
     server.add_service(admin);
@@ -116,7 +125,9 @@ impl BackgroundService for KeepKeys {
         let running = self.live.current();
         let mut tasks = tokio::task::JoinSet::new();
         for source in running.memory.sources() {
-            let KeysFrom::Url(url) = source.from() else { continue };
+            let KeysFrom::Url(url) = source.from() else {
+                continue;
+            };
             match Fetcher::new(&url.ca) {
                 Ok(fetcher) => {
                     let source = source.clone();
@@ -141,7 +152,12 @@ impl BackgroundService for KeepNames {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         loop {
             let running = self.live.current();
-            for target in running.gateway.upstreams.iter().flat_map(|upstream| &upstream.targets) {
+            for target in running
+                .gateway
+                .upstreams
+                .iter()
+                .flat_map(|upstream| &upstream.targets)
+            {
                 if let Target::Named(named) = target {
                     named.resolve().await;
                 }

@@ -49,7 +49,13 @@ enum Verb {
 #[derive(Debug, Args)]
 struct File {
     /// Configuration file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/durward/durward.yaml", env = "DURWARD_CONFIG")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/durward/durward.yaml",
+        env = "DURWARD_CONFIG"
+    )]
     config: PathBuf,
 }
 
@@ -79,8 +85,12 @@ pub fn main() -> ExitCode {
 
 /// The compiled file; `None` after its faults were printed.
 fn gateway(file: &File, overrides: Vec<(String, String)>) -> io::Result<Option<Gateway>> {
-    let compiled = load(&file.config, overrides)
-        .map_err(|why| io::Error::new(why.kind(), format!("cannot read {}: {why}", file.config.display())))?;
+    let compiled = load(&file.config, overrides).map_err(|why| {
+        io::Error::new(
+            why.kind(),
+            format!("cannot read {}: {why}", file.config.display()),
+        )
+    })?;
     report(&compiled.faults)?;
     Ok(compiled.gateway)
 }
@@ -94,7 +104,11 @@ fn report(faults: &[Fault]) -> io::Result<()> {
     let count = |severity| faults.iter().filter(|fault| fault.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if errors + warnings > 0 {
-        let more = if faults.len() >= crate::config::parse::MAX_FAULTS { "; there may be more" } else { "" };
+        let more = if faults.len() >= crate::config::parse::MAX_FAULTS {
+            "; there may be more"
+        } else {
+            ""
+        };
         writeln!(out, "{errors} errors, {warnings} warnings{more}")?;
     }
     Ok(())

@@ -12,7 +12,9 @@ use crate::secrets::Sources;
 use crate::server;
 
 pub(super) fn run(file: &File) -> io::Result<ExitCode> {
-    let Some(gateway) = gateway(file, Vec::new())? else { return Ok(ExitCode::FAILURE) };
+    let Some(gateway) = gateway(file, Vec::new())? else {
+        return Ok(ExitCode::FAILURE);
+    };
     log::info!(target: "durward", "runs {} ({})", file.config.display(), gateway.hash.get(..12).unwrap_or_default());
     server::run(gateway)?;
     Ok(ExitCode::SUCCESS)
@@ -20,7 +22,10 @@ pub(super) fn run(file: &File) -> io::Result<ExitCode> {
 
 /// Runs the demo's gateway; says what to try once it listens.
 pub(super) fn demo(demo: Demo) -> io::Result<()> {
-    let variables = demo.variables().into_iter().map(|(name, value)| (name.to_owned(), value));
+    let variables = demo
+        .variables()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
     let sources = Sources::default().with(variables);
     let compiled = compile("conf/demo.yaml", demo::CONFIGURATION, &sources);
     report(&compiled.faults)?;

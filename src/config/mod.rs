@@ -32,7 +32,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use issuer::{ClaimPaths, Issuer, Jwks, OneOrMany};
-pub use listener::{Certificate, Listener, Plaintext, Port, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion};
+pub use listener::{
+    Certificate, Listener, Plaintext, Port, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
+};
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget};
 pub use route::{Answer, Auth, Match, Public, RequestRules, Respond, Route};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};

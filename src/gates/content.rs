@@ -53,7 +53,11 @@ impl Content {
     }
 
     fn check_type(&self, headers: &HeaderMap) -> Result<(), ContentError> {
-        if headers.get_all(CONTENT_ENCODING).iter().any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        if headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
             return Err(ContentError::Encoded);
         }
         let mut values = headers.get_all(CONTENT_TYPE).iter();
@@ -63,7 +67,11 @@ impl Content {
             _ => return Err(ContentError::TypeRepeated),
         };
         let media_type = essence(value).ok_or(ContentError::TypeMalformed)?;
-        if self.types.iter().any(|allowed| media_type.eq_ignore_ascii_case(allowed)) {
+        if self
+            .types
+            .iter()
+            .any(|allowed| media_type.eq_ignore_ascii_case(allowed))
+        {
             Ok(())
         } else {
             Err(ContentError::TypeNotAllowed)
@@ -103,7 +111,10 @@ pub fn essence(value: &str) -> Option<&str> {
 
 /// `token` of RFC 9110 section 5.6.2.
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 #[cfg(test)]

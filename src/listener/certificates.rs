@@ -34,7 +34,10 @@ impl Certificates {
     #[must_use]
     pub fn choose(&self, name: Option<&str>) -> Option<&CertifiedKey> {
         let found = name.and_then(|name| {
-            let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
+            let parent = || {
+                name.split_once('.')
+                    .and_then(|(_, parent)| self.wildcard.get(parent))
+            };
             self.exact.get(name).or_else(parent)
         });
         self.all.get(found.copied().unwrap_or(0))

@@ -34,7 +34,9 @@ struct Handshakes {
 impl TlsAccept for Handshakes {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = asked_name(ssl);
-        let Some(chosen) = self.certificates.choose(name.as_deref()) else { return };
+        let Some(chosen) = self.certificates.choose(name.as_deref()) else {
+            return;
+        };
         if let Err(why) = show(ssl, chosen) {
             // no certificate is shown, so the handshake fails
             log::error!(target: "durward::tls", "certificate for {name:?} cannot be used: {why}");
@@ -44,10 +46,16 @@ impl TlsAccept for Handshakes {
     async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
         let facts = TlsFacts {
             version: ssl.version_str().to_owned(),
-            cipher: ssl.current_cipher().map(|cipher| cipher.name().to_owned()).unwrap_or_default(),
+            cipher: ssl
+                .current_cipher()
+                .map(|cipher| cipher.name().to_owned())
+                .unwrap_or_default(),
             sni: asked_name(ssl),
         };
-        Some(Arc::new(Secured { facts: Arc::new(facts), hsts: self.hsts.clone() }))
+        Some(Arc::new(Secured {
+            facts: Arc::new(facts),
+            hsts: self.hsts.clone(),
+        }))
     }
 }
 
@@ -69,8 +77,10 @@ fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), E
 /// # Errors
 /// The TLS library does not take the suites or versions.
 pub fn settings(policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
-    let handshakes =
-        Handshakes { certificates: Certificates::new(policy.certificates.clone()), hsts: policy.hsts.clone() };
+    let handshakes = Handshakes {
+        certificates: Certificates::new(policy.certificates.clone()),
+        hsts: policy.hsts.clone(),
+    };
     let mut settings = TlsSettings::with_callbacks(Box::new(handshakes))?;
     if policy.http2 {
         settings.enable_h2();
@@ -84,7 +94,11 @@ pub fn settings(policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
 }
 
 fn harden(settings: &mut TlsSettings, policy: &TlsPolicy) -> Result<(), ErrorStack> {
-    let least = if policy.tls12 { SslVersion::TLS1_2 } else { SslVersion::TLS1_3 };
+    let least = if policy.tls12 {
+        SslVersion::TLS1_2
+    } else {
+        SslVersion::TLS1_3
+    };
     settings.set_min_proto_version(Some(least))?;
     settings.set_cipher_list(&policy.ciphers)?;
     settings.set_ciphersuites(&policy.ciphersuites)?;

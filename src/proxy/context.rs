@@ -126,14 +126,18 @@ impl RequestCtx {
 
     /// The request is over; what is still to be done is to record it.
     pub(super) fn ended(&mut self, session: &Session, error: Option<&Error>) {
-        let status = session.response_written().map(|response| response.status.as_u16());
+        let status = session
+            .response_written()
+            .map(|response| response.status.as_u16());
         self.outcome = Outcome {
             status,
             sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
             // a failure that was answered is a denial; one that was not was cut off
             aborted: status.is_none() || (error.is_some() && self.denied().is_none()),
         };
-        self.received = self.received.max(u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX));
+        self.received = self
+            .received
+            .max(u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX));
     }
 
     fn public(&self) -> Option<&Public> {
@@ -198,7 +202,9 @@ impl RequestCtx {
             user: client.map(|client| &*client.subject),
             roles: client.map(|client| &*client.roles).unwrap_or_default(),
             client_id: client.and_then(|client| client.client_id.as_deref()),
-            issuer: client.and_then(|client| gateway.issuers.get(client.issuer)).map(|issuer| &*issuer.name),
+            issuer: client
+                .and_then(|client| gateway.issuers.get(client.issuer))
+                .map(|issuer| &*issuer.name),
             public: self.public().map(|_| true),
             public_reason: self.public().map(|public| &*public.reason),
             public_owner: self.public().map(|public| &*public.owner),

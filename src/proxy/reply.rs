@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
-use pingora_core::Result;
 use pingora::http::ResponseHeader;
+use pingora_core::Result;
 use pingora_proxy::Session;
 use serde::Serialize;
 use uuid::Uuid;
@@ -82,7 +82,10 @@ pub(super) fn problem(denial: &Denial, id: Uuid) -> Bytes {
 /// Headers of every answer that leaves the gateway, its own and upstreams'.
 pub(super) fn seal(response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()> {
     let mut buffer = Uuid::encode_buffer();
-    response.insert_header(HeaderName::from_static("x-request-id"), &*ctx.id.hyphenated().encode_lower(&mut buffer))?;
+    response.insert_header(
+        HeaderName::from_static("x-request-id"),
+        &*ctx.id.hyphenated().encode_lower(&mut buffer),
+    )?;
     match &ctx.hsts {
         Some(hsts) => response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?,
         // S11: never on plain HTTP, whoever set it

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::{Method, Uri, header};
-use pingora_core::{Error, Result};
 use pingora::http::ResponseHeader;
+use pingora_core::{Error, Result};
 use pingora_proxy::Session;
 
 use super::context::RequestCtx;
@@ -40,11 +40,21 @@ pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut 
         response.insert_header(header::LOCATION, location)?;
     }
     let replace = response.status.is_server_error()
-        && ctx.upstream().is_some_and(|upstream| upstream.replace_error_bodies)
+        && ctx
+            .upstream()
+            .is_some_and(|upstream| upstream.replace_error_bodies)
         && session.req_header().method != Method::HEAD;
     if replace {
-        let body = reply::problem(&Denial::Upstream(UpstreamError::Failed(response.status.as_u16())), ctx.id);
-        for name in [header::TRANSFER_ENCODING, header::CONTENT_ENCODING, header::ETAG, header::LAST_MODIFIED] {
+        let body = reply::problem(
+            &Denial::Upstream(UpstreamError::Failed(response.status.as_u16())),
+            ctx.id,
+        );
+        for name in [
+            header::TRANSFER_ENCODING,
+            header::CONTENT_ENCODING,
+            header::ETAG,
+            header::LAST_MODIFIED,
+        ] {
             response.remove_header(&name);
         }
         response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
@@ -73,8 +83,21 @@ pub(super) fn body(
 
 /// `Location` without the upstream's own address: the client could not go there, and should not know.
 fn location(response: &ResponseHeader, ctx: &RequestCtx) -> Option<String> {
-    let location: Uri = response.headers.get(header::LOCATION)?.to_str().ok()?.parse().ok()?;
+    let location: Uri = response
+        .headers
+        .get(header::LOCATION)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
     let authority = location.authority()?.as_str();
-    let is_internal = ctx.upstream().is_some_and(|upstream: &Upstream| upstream.is_at(authority));
-    is_internal.then(|| location.path_and_query().map_or("/", |target| target.as_str()).to_owned())
+    let is_internal = ctx
+        .upstream()
+        .is_some_and(|upstream: &Upstream| upstream.is_at(authority));
+    is_internal.then(|| {
+        location
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+            .to_owned()
+    })
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use http::header;
 use http::uri::PathAndQuery;
+use pingora::http::RequestHeader;
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora::http::RequestHeader;
 use pingora_proxy::{FailToProxy, Session};
 
 use super::context::{Phase, RequestCtx};
@@ -106,7 +106,10 @@ pub(super) fn not_connected(ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<
 pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
     let Some(denial) = denial(error, ctx) else {
         // the client is gone, or cannot be answered any more
-        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        return FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
     };
     log::info!(target: "durward::upstream", "{}: {} ({})", ctx.id, denial.reason(), error.etype().as_str());
     let code = denial.status().as_u16();
@@ -118,7 +121,10 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Reque
         log::debug!(target: "durward::proxy", "the client did not take the answer: {why}");
     }
     let reusable = !answered && session.as_downstream_mut().is_body_done();
-    FailToProxy { error_code: code, can_reuse_downstream: reusable }
+    FailToProxy {
+        error_code: code,
+        can_reuse_downstream: reusable,
+    }
 }
 
 fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
@@ -157,11 +163,16 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
 }
 
 fn is_tls(etype: &ErrorType) -> bool {
-    matches!(etype, ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError)
+    matches!(
+        etype,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError
+    )
 }
 
 /// Whether the time of this request is over.
 pub(super) fn is_late(ctx: &RequestCtx) -> bool {
-    let total = ctx.upstream().map_or(Duration::MAX, |upstream| upstream.timeouts.total);
+    let total = ctx
+        .upstream()
+        .map_or(Duration::MAX, |upstream| upstream.timeouts.total);
     ctx.forwarded.is_some_and(|begun| begun.elapsed() > total)
 }

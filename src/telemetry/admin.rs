@@ -24,7 +24,11 @@ pub struct Admin {
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = request
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         self.answer(request.method.as_str(), request.uri.path(), host)
     }
 }
@@ -34,11 +38,17 @@ impl Admin {
         let running = self.live.current();
         if running.gateway.admin.ip().is_loopback() && !is_local(host) {
             // a web page that was told that its own name is 127.0.0.1 (DNS rebinding)
-            return response(StatusCode::MISDIRECTED_REQUEST, TEXT, b"ask by address\n".to_vec());
+            return response(
+                StatusCode::MISDIRECTED_REQUEST,
+                TEXT,
+                b"ask by address\n".to_vec(),
+            );
         }
         if !matches!(method, "GET" | "HEAD") {
             let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, Vec::new());
-            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refusal
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refusal;
         }
         match path {
@@ -51,13 +61,23 @@ impl Admin {
             "/readyz" => {
                 let mut failing = Vec::new();
                 for state in running.memory.key_states().filter(|state| !state.usable) {
-                    failing.push(json!({ "dependency": "keys", "issuer": &*state.issuer, "failures": state.failures }));
+                    failing.push(
+                        json!({ "dependency": "keys", "issuer": &*state.issuer, "failures": state.failures }),
+                    );
                 }
-                for upstream in running.gateway.upstreams.iter().filter(|upstream| upstream.next().is_none()) {
+                for upstream in running
+                    .gateway
+                    .upstreams
+                    .iter()
+                    .filter(|upstream| upstream.next().is_none())
+                {
                     failing.push(json!({ "dependency": "upstream", "upstream": &*upstream.name }));
                 }
-                let status =
-                    if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                let status = if failing.is_empty() {
+                    StatusCode::OK
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                };
                 let body = json!({ "ready": failing.is_empty(), "failing": failing, "config": running.gateway.hash });
                 response(status, "application/json", format!("{body}\n").into_bytes())
             }

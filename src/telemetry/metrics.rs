@@ -12,8 +12,9 @@ use crate::gateway::live::Running;
 use crate::telemetry::writer::Writer;
 
 /// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
-const BOUNDS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const BOUNDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
 
 /// All metrics of the gateway.
 #[derive(Debug)]
@@ -37,32 +38,56 @@ impl Metrics {
             "http_server_request_duration_seconds",
             "Duration of requests, from the head to the last byte of the answer.",
         );
-        let request = ["http_request_method", "http_route", "http_response_status_code", "url_scheme", "error_type"];
+        let request = [
+            "http_request_method",
+            "http_route",
+            "http_response_status_code",
+            "url_scheme",
+            "error_type",
+        ];
         let metrics = Metrics {
             registry: Registry::new(),
             duration: HistogramVec::new(opts.buckets(BOUNDS.to_vec()), &request)?,
             decisions: IntCounterVec::new(
-                Opts::new("durward_decisions_total", "Decisions by route, gate, outcome and reason."),
+                Opts::new(
+                    "durward_decisions_total",
+                    "Decisions by route, gate, outcome and reason.",
+                ),
                 &["route", "gate", "outcome", "reason"],
             )?,
             public: IntCounterVec::new(
-                Opts::new("durward_public_requests_total", "Requests admitted without a credential."),
+                Opts::new(
+                    "durward_public_requests_total",
+                    "Requests admitted without a credential.",
+                ),
                 &["route"],
             )?,
             key_failures: IntGaugeVec::new(
-                Opts::new("durward_jwks_failures", "Failed fetches of an issuer's keys since the last good one."),
+                Opts::new(
+                    "durward_jwks_failures",
+                    "Failed fetches of an issuer's keys since the last good one.",
+                ),
                 &["issuer"],
             )?,
             key_usable: IntGaugeVec::new(
-                Opts::new("durward_jwks_usable", "Whether tokens of an issuer can be checked now."),
+                Opts::new(
+                    "durward_jwks_usable",
+                    "Whether tokens of an issuer can be checked now.",
+                ),
                 &["issuer"],
             )?,
             records_dropped: IntCounter::new("durward_records_dropped_total", "Records lost.")?,
             verdicts: IntGaugeVec::new(
-                Opts::new("durward_token_verdicts", "Verdicts on tokens that are remembered."),
+                Opts::new(
+                    "durward_token_verdicts",
+                    "Verdicts on tokens that are remembered.",
+                ),
                 &["verdict"],
             )?,
-            info: IntGaugeVec::new(Opts::new("durward_config_info", "The running configuration."), &["hash"])?,
+            info: IntGaugeVec::new(
+                Opts::new("durward_config_info", "The running configuration."),
+                &["hash"],
+            )?,
         };
         let Metrics {
             registry,
@@ -119,16 +144,23 @@ impl Metrics {
     pub fn text(&self, running: &Running, records: &Writer) -> Vec<u8> {
         for state in running.memory.key_states() {
             let failures = i64::try_from(state.failures).unwrap_or(i64::MAX);
-            self.key_failures.with_label_values(&[&*state.issuer]).set(failures);
-            self.key_usable.with_label_values(&[&*state.issuer]).set(i64::from(state.usable));
+            self.key_failures
+                .with_label_values(&[&*state.issuer])
+                .set(failures);
+            self.key_usable
+                .with_label_values(&[&*state.issuer])
+                .set(i64::from(state.usable));
         }
         let (good, bad) = running.memory.kept_verdicts();
         for (label, kept) in [("good", good), ("bad", bad)] {
-            self.verdicts.with_label_values(&[label]).set(i64::try_from(kept).unwrap_or(i64::MAX));
+            self.verdicts
+                .with_label_values(&[label])
+                .set(i64::try_from(kept).unwrap_or(i64::MAX));
         }
         self.info.reset();
         self.info.with_label_values(&[&running.gateway.hash]).set(1);
-        self.records_dropped.inc_by(records.dropped().saturating_sub(self.records_dropped.get()));
+        self.records_dropped
+            .inc_by(records.dropped().saturating_sub(self.records_dropped.get()));
 
         let mut text = Vec::new();
         if let Err(why) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {

@@ -159,7 +159,9 @@ impl Record<'_> {
 #[must_use]
 pub fn timestamp(time: UnixTime) -> String {
     let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map(|t| format!("{t:.3}")).unwrap_or_default()
+    jiff::Timestamp::from_millisecond(millis)
+        .map(|t| format!("{t:.3}"))
+        .unwrap_or_default()
 }
 
 /// Seconds with microseconds.

@@ -64,7 +64,10 @@ impl KeySource {
     pub fn new(name: Arc<str>, from: KeysFrom) -> KeySource {
         let epoch = Instant::now();
         let current = match &from {
-            KeysFrom::Given(keys) => Some(Arc::new(Held { keys: keys.clone(), since: epoch })),
+            KeysFrom::Given(keys) => Some(Arc::new(Held {
+                keys: keys.clone(),
+                since: epoch,
+            })),
             KeysFrom::Url(_) => None,
         };
         KeySource {
@@ -108,11 +111,17 @@ impl KeySource {
     /// Asks for a fetch and waits for its end, within the source's deadline. Returns at once what is there where a fetch
     /// would be too early.
     pub async fn newer(&self) -> Keys {
-        let KeysFrom::Url(url) = &self.from else { return self.keys() };
+        let KeysFrom::Url(url) = &self.from else {
+            return self.keys();
+        };
         let mut ended = self.ended.subscribe();
         let seen = *ended.borrow_and_update();
         let begun = self.last_begun.load(Ordering::Acquire);
-        let pause = if self.failures.load(Ordering::Relaxed) > 0 { self.backoff() } else { url.cooldown };
+        let pause = if self.failures.load(Ordering::Relaxed) > 0 {
+            self.backoff()
+        } else {
+            url.cooldown
+        };
         let early = begun != 0 && self.millis() < begun + millis(pause);
         // one that is under way is waited for, not asked for again
         if !self.fetching.load(Ordering::Acquire) {
@@ -132,7 +141,11 @@ impl KeySource {
     pub fn state(&self) -> KeyState {
         let age = match &self.from {
             KeysFrom::Given(_) => None,
-            KeysFrom::Url(_) => self.current.load().as_deref().map(|held| held.since.elapsed().as_secs()),
+            KeysFrom::Url(_) => self
+                .current
+                .load()
+                .as_deref()
+                .map(|held| held.since.elapsed().as_secs()),
         };
         KeyState {
             issuer: self.name.clone(),
@@ -178,7 +191,10 @@ impl KeySource {
                 for (kid, why) in &keys.skipped {
                     log::warn!(target: "durward::keys", "issuer {}: key {kid:?} is not used: {why}", self.name);
                 }
-                self.current.store(Some(Arc::new(Held { keys, since: Instant::now() })));
+                self.current.store(Some(Arc::new(Held {
+                    keys,
+                    since: Instant::now(),
+                })));
                 self.failures.store(0, Ordering::Relaxed);
             }
             Err(why) => {

@@ -22,7 +22,8 @@ impl Memory {
     pub fn new(issuers: &[IssuerPolicy], before: Option<&Memory>) -> Memory {
         let sources = issuers.iter().map(|issuer| {
             let kept = before.and_then(|memory| memory.sources.iter().find(|s| is_same(s, issuer)));
-            kept.cloned().unwrap_or_else(|| Arc::new(KeySource::new(issuer.name.clone(), issuer.keys.clone())))
+            kept.cloned()
+                .unwrap_or_else(|| Arc::new(KeySource::new(issuer.name.clone(), issuer.keys.clone())))
         });
         Memory {
             sources: sources.collect(),

@@ -47,12 +47,17 @@ pub fn load(file: &Path, overrides: Vec<(String, String)>) -> std::io::Result<Co
 pub fn compile(name: &str, text: &str, sources: &Sources) -> Compiled {
     let parsed = parse::<Config>(name, text);
     let mut findings = Findings::new(&parsed.positions, &parsed.removed, sources);
-    let gateway = parsed.value.and_then(|config| gateway(config, text, &mut findings));
+    let gateway = parsed
+        .value
+        .and_then(|config| gateway(config, text, &mut findings));
     let mut faults = parsed.faults;
     faults.extend(findings.into_faults());
     faults.sort_by(Fault::by_position);
     let clean = !faults.iter().any(|fault| fault.severity == Severity::Error);
-    Compiled { gateway: gateway.filter(|_| clean), faults }
+    Compiled {
+        gateway: gateway.filter(|_| clean),
+        faults,
+    }
 }
 
 fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Gateway> {
@@ -71,7 +76,11 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
     } = config;
     let root = ConfigPath::root();
     if version != 1 {
-        findings.error(&root.key("version"), format!("version {version} is unknown"), "write `version: 1`");
+        findings.error(
+            &root.key("version"),
+            format!("version {version} is unknown"),
+            "write `version: 1`",
+        );
     }
     let server = self::server(&server, findings);
     let admin = observe::admin(&admin, findings);
@@ -91,7 +100,10 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
     let mut policy = DefaultHasher::new();
     format!("{issuers:?}{identity_headers:?}").hash(&mut policy);
     Some(Gateway {
-        hash: openssl::sha::sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+        hash: openssl::sha::sha256(text.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
         authn_policy: policy.finish(),
         router,
         routes: routes.into(),
@@ -109,7 +121,12 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
 /// Pingora's own settings, as the YAML that its own reader takes.
 fn server(server: &Server, findings: &mut Findings<'_>) -> String {
     let at = ConfigPath::root().key("server");
-    let Server { threads, work_stealing: _, grace_period_seconds, upstream_keepalive_pool_size } = server;
+    let Server {
+        threads,
+        work_stealing: _,
+        grace_period_seconds,
+        upstream_keepalive_pool_size,
+    } = server;
     let mut range = |key: &str, value: Option<u64>, least: u64, most: u64| {
         if value.is_some_and(|value| !(least..=most).contains(&value)) {
             findings.error(&at.key(key), format!("must be {least} to {most}"), "");
@@ -118,7 +135,12 @@ fn server(server: &Server, findings: &mut Findings<'_>) -> String {
     let wide = |n: Option<usize>| n.and_then(|n| u64::try_from(n).ok());
     range("threads", wide(*threads), 1, 1024);
     range("grace_period_seconds", *grace_period_seconds, 0, 3600);
-    range("upstream_keepalive_pool_size", wide(*upstream_keepalive_pool_size), 0, 100_000);
+    range(
+        "upstream_keepalive_pool_size",
+        wide(*upstream_keepalive_pool_size),
+        0,
+        100_000,
+    );
 
     let server = Server {
         threads: threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)),
@@ -134,4 +156,3 @@ fn server(server: &Server, findings: &mut Findings<'_>) -> String {
         }
     }
 }
-

@@ -44,7 +44,9 @@ impl Gateway {
         Start {
             body: body.to_owned(),
             tls: String::new(),
-            names: ["localhost", "api.example", "127.0.0.1"].map(str::to_owned).to_vec(),
+            names: ["localhost", "api.example", "127.0.0.1"]
+                .map(str::to_owned)
+                .to_vec(),
             environment: Vec::new(),
             folder: Folder::new(),
         }
@@ -69,13 +71,17 @@ impl Gateway {
     pub fn records(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.folder.0.join("records.jsonl")).unwrap_or_default();
         // the last line may be half written
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// The record of a request, by the `x-request-id` of its answer.
     pub fn record(&self, id: &str) -> serde_json::Value {
         super::eventually("the record of a request", || {
-            self.records().into_iter().find(|record| record["durward.decision.id"] == id)
+            self.records()
+                .into_iter()
+                .find(|record| record["durward.decision.id"] == id)
         })
     }
 
@@ -121,7 +127,13 @@ impl Start {
     }
 
     pub fn start(self) -> Gateway {
-        let Start { body, tls, names, environment, folder } = self;
+        let Start {
+            body,
+            tls,
+            names,
+            environment,
+            folder,
+        } = self;
         let authority = Authority::new();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let dir = authority.install(&folder, "certs", &names);
@@ -149,12 +161,22 @@ impl Start {
                 .spawn()
                 .unwrap();
             if is_up(&mut child, admin) {
-                return Gateway { https, http, admin, authority, folder, child };
+                return Gateway {
+                    https,
+                    http,
+                    admin,
+                    authority,
+                    folder,
+                    child,
+                };
             }
             let _ = child.kill();
             let _ = child.wait();
             let said = std::fs::read_to_string(folder.0.join("stderr")).unwrap_or_default();
-            assert!(attempt < 3 && said.contains("cannot listen"), "the gateway did not start:\n{yaml}\n{said}");
+            assert!(
+                attempt < 3 && said.contains("cannot listen"),
+                "the gateway did not start:\n{yaml}\n{said}"
+            );
         }
         unreachable!()
     }
