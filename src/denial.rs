@@ -66,6 +66,8 @@ pub enum ContentError {
     Encoded,
     /// The client stopped sending before the announced end.
     Incomplete,
+    /// The rest of the body did not come in time.
+    TooSlow,
 }
 
 /// What plain HTTP must not carry.
@@ -164,6 +166,7 @@ impl Denial {
             Denial::Content(why) => match why {
                 ContentError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 ContentError::Incomplete => StatusCode::BAD_REQUEST,
+                ContentError::TooSlow => StatusCode::REQUEST_TIMEOUT,
                 ContentError::TypeMissing
                 | ContentError::TypeRepeated
                 | ContentError::TypeMalformed
@@ -206,6 +209,7 @@ impl Denial {
                 ContentError::TypeNotAllowed => "content_type_not_allowed",
                 ContentError::Encoded => "content_encoding",
                 ContentError::Incomplete => "body_incomplete",
+                ContentError::TooSlow => "body_too_slow",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
             Denial::Upstream(why) => match why {
@@ -276,6 +280,7 @@ impl Denial {
                     "The resource does not take encoded bodies; send it without Content-Encoding."
                 }
                 ContentError::Incomplete => "The body ended early.",
+                ContentError::TooSlow => "The body did not come in time.",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
@@ -335,7 +340,7 @@ impl Denial {
         matches!(
             self,
             Denial::Malformed(_)
-                | Denial::Content(ContentError::TooLarge | ContentError::Incomplete)
+                | Denial::Content(ContentError::TooLarge | ContentError::Incomplete | ContentError::TooSlow)
                 | Denial::Internal
         )
     }
@@ -367,6 +372,7 @@ mod tests {
                 ContentError::TypeNotAllowed,
                 ContentError::Encoded,
                 ContentError::Incomplete,
+                ContentError::TooSlow,
             ]
             .map(Denial::Content),
         );

@@ -98,7 +98,9 @@ impl Redirect {
             .as_u16();
         let reason = denial.map(Denial::reason);
         let running = self.live.current();
-        self.telemetry.metrics.decision("", false, denial);
+        if denial.is_some() {
+            self.telemetry.metrics.decision("", false, denial);
+        }
         self.telemetry.metrics.request(
             head.map(Head::method),
             "",

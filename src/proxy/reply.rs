@@ -15,9 +15,12 @@ use uuid::Uuid;
 
 use super::context::{Phase, RequestCtx};
 use crate::denial::Denial;
+use crate::head::{BodyLength, Head};
 
 /// Read and thrown away of a refused body at most, so that the answer is not lost to a reset connection.
 const DRAINED: usize = 256 * 1024;
+/// A refused body of up to this many bytes does not cost the connection.
+const WORTH_READING: u64 = 64 * 1024;
 /// And for this long.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
@@ -108,7 +111,13 @@ async fn write(
     response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     seal(&mut response, ctx)?;
     let unread = !session.as_downstream_mut().is_body_done();
-    if closes || unread {
+    // a small body is read to its end so that the connection can go on
+    let goes_on = !closes && is_worth_reading(ctx, session);
+    if unread && goes_on {
+        session
+            .as_downstream_mut()
+            .set_total_drain_timeout(Some(DRAIN_TIME));
+    } else if closes || unread {
         session.set_keepalive(None);
     }
     let is_head = session.req_header().method == Method::HEAD;
@@ -119,10 +128,18 @@ async fn write(
         session.write_response_header(Box::new(response), false).await?;
         session.write_response_body(Some(body), true).await?;
     }
-    if unread {
+    if unread && !goes_on {
         drain(session).await;
     }
     Ok(())
+}
+
+/// Whether the rest of a refused request is small, and certain to come. A client that waits for `100 Continue` may send
+/// its next request instead, which must not be taken for the body.
+fn is_worth_reading(ctx: &RequestCtx, session: &Session) -> bool {
+    let length = ctx.head.as_ref().map(Head::body);
+    matches!(length, Some(BodyLength::Known(length)) if length <= WORTH_READING)
+        && !session.req_header().headers.contains_key(header::EXPECT)
 }
 
 /// Reads some of what the client still sends. Nothing depends on how that ends.

@@ -25,6 +25,8 @@ pub(super) const DEADLINE: ErrorType = ErrorType::Custom("Deadline");
 /// The peer for this attempt.
 pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     let begun = *ctx.forwarded.get_or_insert_with(Instant::now);
+    // a further attempt sends the body again from its beginning
+    ctx.received = 0;
     let Some(upstream) = ctx.upstream() else {
         return Error::e_explain(ErrorType::InternalError, "no ticket");
     };
@@ -135,6 +137,7 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     match error.esource() {
         ErrorSource::Downstream => match etype {
             ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed => None,
+            ErrorType::ReadTimedout => Some(Denial::Content(ContentError::TooSlow)),
             _ => Some(Denial::Content(ContentError::Incomplete)),
         },
         ErrorSource::Internal | ErrorSource::Unset if matches!(etype, ErrorType::HTTPStatus(400)) => {

@@ -120,9 +120,9 @@ fn write(lines: &Receiver<Message>, sink: Box<dyn Write + Send>, dropped: &Atomi
 }
 
 fn count(written: io::Result<()>, dropped: &AtomicU64) {
-    if let Err(why) = written {
-        if dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-            log::error!(target: "durward::records", "records cannot be written: {why}");
-        }
+    if let Err(why) = written
+        && dropped.fetch_add(1, Ordering::Relaxed) == 0
+    {
+        log::error!(target: "durward::records", "records cannot be written: {why}");
     }
 }

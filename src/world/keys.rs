@@ -117,12 +117,7 @@ impl KeySource {
         let mut ended = self.ended.subscribe();
         let seen = *ended.borrow_and_update();
         let begun = self.last_begun.load(Ordering::Acquire);
-        let pause = if self.failures.load(Ordering::Relaxed) > 0 {
-            self.backoff()
-        } else {
-            url.cooldown
-        };
-        let early = begun != 0 && self.millis() < begun + millis(pause);
+        let early = begun != 0 && self.millis() < begun + millis(self.least_pause(url.cooldown));
         // one that is under way is waited for, not asked for again
         if !self.fetching.load(Ordering::Acquire) {
             if early {
@@ -169,10 +164,33 @@ impl KeySource {
                 0 => url.cache.mul_f64(1.0 - EARLY),
                 _ => self.backoff(),
             };
+            self.rest(pause, url.cooldown).await;
+        }
+    }
+
+    /// Waits until it is time for the next fetch: after `pause`, or once somebody asks and the last one is not too
+    /// recent. Whoever asked while that one ran has been answered by it.
+    async fn rest(&self, pause: Duration, cooldown: Duration) {
+        let end = Instant::now() + pause;
+        let soonest = self.last_begun.load(Ordering::Acquire) + millis(self.least_pause(cooldown));
+        loop {
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.wanted.notified() => {}
+                () = tokio::time::sleep_until(end) => return,
+                () = self.wanted.notified() => {
+                    if self.millis() >= soonest {
+                        return;
+                    }
+                }
             }
+        }
+    }
+
+    /// Least time between two fetches that somebody asks for.
+    fn least_pause(&self, cooldown: Duration) -> Duration {
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.backoff()
+        } else {
+            cooldown
         }
     }
 

@@ -55,13 +55,12 @@ impl<'a> Findings<'a> {
     /// `help`: what to do, or nothing.
     pub(super) fn error(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults.push(self.positions.fault(at, &message.into(), help));
+        self.faults.push(self.positions.fault(at, message, help));
     }
 
     pub(super) fn warning(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults
-            .push(self.positions.warning(at, &message.into(), help));
+        self.faults.push(self.positions.warning(at, message, help));
     }
 
     pub(super) fn line(&self, at: &ConfigPath) -> u32 {
