@@ -3,4 +3,5 @@
 pub mod authn;
 pub mod authz;
 pub mod content;
+pub mod limits;
 pub mod network;

@@ -1,0 +1,3 @@
+//! How often: limits over verified facts.
+
+pub mod window;
