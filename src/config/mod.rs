@@ -21,6 +21,7 @@ mod suggest;
 mod yaml;
 
 mod issuer;
+mod limit;
 mod listener;
 mod observe;
 mod route;
@@ -32,6 +33,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use issuer::{ClaimPaths, Issuer, Jwks, OneOrMany};
+pub use limit::{Flood, Limit};
 pub use listener::{
     Certificate, Listener, Plaintext, Port, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
 };
@@ -71,6 +73,12 @@ pub struct Config {
     /// How the verified identity is told to upstreams.
     #[serde(default)]
     pub identity_headers: IdentityHeaders,
+    /// The limit before everything else.
+    #[serde(default)]
+    pub flood: Flood,
+    /// Limits that routes refer to, by name.
+    #[serde(default)]
+    pub limits: BTreeMap<String, Limit>,
     /// The services behind the gateway, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,

@@ -22,6 +22,9 @@ pub struct Route {
     /// Everybody may, for a written reason.
     #[serde(default)]
     pub public: Option<Public>,
+    /// How often: names of limits. All of them apply.
+    #[serde(default)]
+    pub limits: Vec<String>,
     /// What may be sent.
     #[serde(default)]
     pub request: RequestRules,

@@ -24,7 +24,7 @@ impl Live {
     /// Starts with this snapshot and an empty memory.
     #[must_use]
     pub fn new(gateway: Gateway) -> Live {
-        let memory = Memory::new(&gateway.issuers, None);
+        let memory = Memory::new(&gateway, None);
         Live(ArcSwap::from_pointee(Running { gateway, memory }))
     }
 

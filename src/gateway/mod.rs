@@ -17,6 +17,8 @@ use ipnet::IpNet;
 pub use policy::{Access, Action, Route, RouteId};
 
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
+use crate::gates::flood::Flood;
+use crate::gates::limits::Limit;
 use crate::upstream::Upstream;
 use router::Router;
 
@@ -34,6 +36,10 @@ pub struct Gateway {
     pub issuers: Box<[IssuerPolicy]>,
     /// How the identity is told to upstreams.
     pub identity_headers: IdentityHeaders,
+    /// The limit before everything else.
+    pub flood: Option<Flood>,
+    /// All limits.
+    pub limits: Box<[Limit]>,
     /// All upstreams.
     pub upstreams: Box<[Upstream]>,
     /// Networks whose `X-Forwarded-For` is believed.

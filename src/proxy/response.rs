@@ -10,6 +10,7 @@ use super::context::RequestCtx;
 use super::reply;
 use super::upstream::{DEADLINE, is_late};
 use crate::denial::{Denial, UpstreamError};
+use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
 
 /// What services run on is nobody's business.
@@ -62,6 +63,9 @@ pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut 
         response.insert_header(header::CACHE_CONTROL, "no-store")?;
         ctx.replacement = Some(body);
         ctx.replaces = true;
+    }
+    if let Some(standing) = ctx.admitted().and_then(Admitted::standing) {
+        reply::rate_limit(response, ctx, &standing)?;
     }
     reply::seal(response, ctx)
 }

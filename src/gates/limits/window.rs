@@ -30,6 +30,8 @@ pub const KEY: usize = size_of::<Set>() / WAYS;
 /// Counters of many keys over windows of one length and limit.
 pub struct Windows {
     limit: u16,
+    window: Duration,
+    capacity: usize,
     /// Length of a part in milliseconds, rounded up: the whole is never shorter than the window.
     part: u64,
     shards: Box<[Mutex<Box<[Set]>>]>,
@@ -73,6 +75,8 @@ impl Windows {
         let shard = || Mutex::new(vec![Set::default(); sets].into_boxed_slice());
         Windows {
             limit: limit.max(1),
+            window,
+            capacity: keys,
             part: millis.div_ceil(PARTS as u64),
             shards: (0..SHARDS).map(|_| shard()).collect(),
             sets_per_shard: sets as u64,
@@ -85,10 +89,17 @@ impl Windows {
     /// The limit is reached; nothing was counted.
     pub fn admit(&self, key: u64, now: UnixTime) -> Result<Quota, Quota> {
         let epoch = self.epoch(now);
-        let refused = |parts| Err(Quota { remaining: 0, reset: self.parts(parts, now) });
+        let refused = |parts| {
+            Err(Quota {
+                remaining: 0,
+                reset: self.parts(parts, now),
+            })
+        };
         self.with_set(key, |set, key| {
             // a whole set of clients at their limits: one more is one too many
-            let Some(counters) = set.claim(key, epoch, self.limit) else { return refused(1) };
+            let Some(counters) = set.claim(key, epoch, self.limit) else {
+                return refused(1);
+            };
             counters.advance(epoch);
             let used = counters.sum();
             if used >= u32::from(self.limit) {
@@ -96,7 +107,10 @@ impl Windows {
             }
             counters.add();
             let remaining = u16::try_from(u32::from(self.limit) - used - 1).unwrap_or(u16::MAX);
-            Ok(Quota { remaining, reset: self.parts(counters.parts_until_below(MAX_LIMIT), now) })
+            Ok(Quota {
+                remaining,
+                reset: self.parts(counters.parts_until_below(MAX_LIMIT), now),
+            })
         })
         .unwrap_or_else(|| refused(1))
     }
@@ -112,6 +126,12 @@ impl Windows {
                 }
             }
         });
+    }
+
+    /// Whether these are the counters that a limit asks for.
+    #[must_use]
+    pub fn counts_for(&self, limit: &super::Limit) -> bool {
+        self.limit == limit.requests && self.window == limit.window && self.capacity == limit.max_keys
     }
 
     /// Requests in a window.
@@ -130,7 +150,10 @@ impl Windows {
     #[must_use]
     pub fn keys(&self) -> usize {
         let of_set = |set: &Set| set.keys.iter().filter(|key| **key != 0).count();
-        self.shards.iter().map(|shard| shard.lock().iter().map(of_set).sum::<usize>()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().iter().map(of_set).sum::<usize>())
+            .sum()
     }
 
     fn with_set<T>(&self, key: u64, then: impl FnOnce(&mut Set, u64) -> T) -> Option<T> {
@@ -174,7 +197,10 @@ impl Set {
         }
         let (place, counters) = (self.keys.get_mut(way)?, self.counters.get_mut(way)?);
         if *place == 0 || least == 0 {
-            *counters = Counters { epoch, ..Counters::default() };
+            *counters = Counters {
+                epoch,
+                ..Counters::default()
+            };
         }
         *place = key;
         Some(counters)
@@ -231,7 +257,11 @@ impl Counters {
         let mut left = self.sum();
         for age in (0..=PARTS).rev() {
             let age = u32::try_from(age).unwrap_or(0);
-            let count = self.counts.get(slot(self.epoch.wrapping_sub(age))).copied().unwrap_or(0);
+            let count = self
+                .counts
+                .get(slot(self.epoch.wrapping_sub(age)))
+                .copied()
+                .unwrap_or(0);
             left -= u32::from(count);
             if count > 0 && left < u32::from(bound) {
                 return (PARTS as u64 + 1).saturating_sub(u64::from(age));
@@ -243,7 +273,10 @@ impl Counters {
 
 impl fmt::Debug for Windows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Windows").field("limit", &self.limit).field("part", &self.part).finish_non_exhaustive()
+        f.debug_struct("Windows")
+            .field("limit", &self.limit)
+            .field("part", &self.part)
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@
 mod certificates;
 mod findings;
 mod issuers;
+mod limits;
 mod listeners;
 mod observe;
 mod routes;
@@ -71,6 +72,8 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
         issuers,
         roles,
         identity_headers,
+        flood,
+        limits,
         upstreams,
         routes,
     } = config;
@@ -90,8 +93,10 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
     let issuers = issuers::compile(&issuers, findings);
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
+    let flood = limits::flood(&flood, findings);
+    let limits = limits::compile(&limits, findings);
     let upstreams = upstreams::compile(&upstreams, findings);
-    let (routes, claims) = routes::compile(&routes, &issuers, &roles, &upstreams, findings);
+    let (routes, claims) = routes::compile(&routes, &issuers, &roles, &limits, &upstreams, findings);
     let router = Router::new(&claims)
         .map_err(|conflicts| routes::report(conflicts, &routes, findings))
         .unwrap_or_default();
@@ -109,6 +114,8 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
         routes: routes.into(),
         issuers: issuers.into(),
         identity_headers,
+        flood,
+        limits: limits.into(),
         upstreams: upstreams.into(),
         trusted_proxies: trusted_proxies.into(),
         listeners: listeners.into(),
