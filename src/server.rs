@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
@@ -12,8 +13,13 @@ use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy_service_with_name;
 
+use parking_lot::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
 use crate::gates::authn::{KeysFrom, crypto};
 use crate::gateway::live::Live;
+use crate::gateway::reload::Watched;
 use crate::gateway::{Gateway, Purpose};
 use crate::listener::tls;
 use crate::proxy::Durward;
@@ -24,16 +30,17 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::writer::Writer;
 use crate::upstream::{Target, resolve};
 use crate::world::fetch::Fetcher;
+use crate::world::keys::KeySource;
 
 /// Read buffer of a connection in bytes: a quarter of the memory that Pingora's default takes for each idle one, at no
 /// measurable cost.
 const READ_BUFFER: usize = 4096;
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop. `watched`: the file to reload from.
 ///
 /// # Errors
 /// An address is in use or a sink cannot be opened. Nothing has been served then.
-pub fn run(gateway: Gateway) -> io::Result<()> {
+pub fn run(gateway: Gateway, watched: Option<Watched>) -> io::Result<()> {
     crypto::install();
     check_addresses(&gateway)?;
     let conf = ServerConf::from_yaml(&gateway.server).map_err(|why| io::Error::other(why.to_string()))?;
@@ -48,6 +55,13 @@ pub fn run(gateway: Gateway) -> io::Result<()> {
     server.bootstrap();
     add_listeners(&mut server, &live, &telemetry).map_err(|why| io::Error::other(why.to_string()))?;
     server.add_service(background_service("keys", KeepKeys { live: live.clone() }));
+    if let Some(watched) = watched {
+        let reloads = Reloads {
+            live: live.clone(),
+            watched: Mutex::new(watched),
+        };
+        server.add_service(background_service("reload", reloads));
+    }
     server.add_service(background_service("names", KeepNames { live }));
     server.run(RunArgs::default());
     telemetry.records.finish();
@@ -73,12 +87,12 @@ fn add_listeners(
     let durward = Durward::new(live.clone(), telemetry.clone());
     let mut proxy = http_proxy_service_with_name(&server.configuration, durward, "proxy");
     let mut proxies = false;
-    for listener in &running.gateway.listeners {
+    for (index, listener) in running.gateway.listeners.iter().enumerate() {
         let address = listener.address.to_string();
         let socket = ListenerConfig::tcp(&address).l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
         match &listener.purpose {
             Purpose::Tls(policy) => {
-                proxy.add_listener(socket.tls(tls::settings(policy)?));
+                proxy.add_listener(socket.tls(tls::settings(live, index, policy)?));
                 proxies = true;
             }
             Purpose::Plaintext(_) => {
@@ -122,23 +136,79 @@ struct KeepKeys {
 #[async_trait]
 impl BackgroundService for KeepKeys {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let running = self.live.current();
-        let mut tasks = tokio::task::JoinSet::new();
-        for source in running.memory.sources() {
-            let KeysFrom::Url(url) = source.from() else {
-                continue;
-            };
-            match Fetcher::new(&url.ca) {
-                Ok(fetcher) => {
-                    let source = source.clone();
-                    tasks.spawn(async move { source.keep_fresh(&fetcher).await });
+        let mut exchanges = self.live.exchanges();
+        let mut tasks: Vec<(Arc<KeySource>, JoinHandle<()>)> = Vec::new();
+        loop {
+            let running = self.live.current();
+            let sources = running.memory.sources();
+            // what was carried over from the last snapshot goes on as it is
+            tasks.retain(|(kept, task)| {
+                let stays = sources.iter().any(|source| Arc::ptr_eq(source, kept));
+                if !stays {
+                    task.abort();
                 }
-                Err(why) => {
-                    log::error!(target: "durward::keys", "issuer {}: cannot fetch: {why}", source.name());
+                stays
+            });
+            for source in sources {
+                if !tasks.iter().any(|(kept, _)| Arc::ptr_eq(source, kept)) {
+                    tasks.extend(keep(source).map(|task| (source.clone(), task)));
                 }
             }
+            tokio::select! {
+                _ = exchanges.changed() => {}
+                _ = shutdown.changed() => return,
+            }
         }
-        let _ = shutdown.changed().await;
+    }
+}
+
+fn keep(source: &Arc<KeySource>) -> Option<JoinHandle<()>> {
+    let KeysFrom::Url(url) = source.from() else {
+        return None;
+    };
+    match Fetcher::new(&url.ca) {
+        Ok(fetcher) => {
+            let source = source.clone();
+            Some(tokio::spawn(async move { source.keep_fresh(&fetcher).await }))
+        }
+        Err(why) => {
+            log::error!(target: "durward::keys", "issuer {}: cannot fetch: {why}", source.name());
+            None
+        }
+    }
+}
+
+/// Reloads the configuration on SIGHUP, and when it changes on disk.
+struct Reloads {
+    live: Arc<Live>,
+    watched: Mutex<Watched>,
+}
+
+/// Time between two looks at the files.
+const LOOK: Duration = Duration::from_secs(2);
+
+#[async_trait]
+impl BackgroundService for Reloads {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(why) => {
+                log::error!(target: "durward::reload", "SIGHUP cannot be heard: {why}");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.watched.lock().reload(&self.live),
+                () = tokio::time::sleep(LOOK) => {
+                    let mut watched = self.watched.lock();
+                    if watched.has_changed() {
+                        watched.reload(&self.live);
+                    }
+                }
+                _ = shutdown.changed() => return,
+            }
+        }
     }
 }
 
@@ -150,6 +220,7 @@ struct KeepNames {
 #[async_trait]
 impl BackgroundService for KeepNames {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut exchanges = self.live.exchanges();
         loop {
             let running = self.live.current();
             for target in running
@@ -164,6 +235,7 @@ impl BackgroundService for KeepNames {
             }
             tokio::select! {
                 () = tokio::time::sleep(resolve::INTERVAL) => {}
+                _ = exchanges.changed() => {}
                 _ = shutdown.changed() => return,
             }
         }

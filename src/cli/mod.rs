@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::fault::{Fault, Severity};
 use crate::gateway::Gateway;
-use crate::gateway::compile::load;
+use crate::gateway::compile::{Compiled, load};
 
 /// An API security gateway that can prove what it lets through
 #[derive(Debug, Parser)]
@@ -84,15 +84,20 @@ pub fn main() -> ExitCode {
 }
 
 /// The compiled file; `None` after its faults were printed.
-fn gateway(file: &File, overrides: Vec<(String, String)>) -> io::Result<Option<Gateway>> {
-    let compiled = load(&file.config, overrides).map_err(|why| {
+fn gateway(file: &File) -> io::Result<Option<Gateway>> {
+    Ok(compiled(file)?.gateway)
+}
+
+/// The same, with the files that were read for it.
+fn compiled(file: &File) -> io::Result<Compiled> {
+    let compiled = load(&file.config, Vec::new()).map_err(|why| {
         io::Error::new(
             why.kind(),
             format!("cannot read {}: {why}", file.config.display()),
         )
     })?;
     report(&compiled.faults)?;
-    Ok(compiled.gateway)
+    Ok(compiled)
 }
 
 /// Prints faults to the standard error.

@@ -5,18 +5,21 @@ use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{File, gateway, report};
+use super::{File, compiled, report};
 use crate::demo::{self, Demo};
 use crate::gateway::compile::compile;
+use crate::gateway::reload::Watched;
 use crate::secrets::Sources;
 use crate::server;
 
 pub(super) fn run(file: &File) -> io::Result<ExitCode> {
-    let Some(gateway) = gateway(file, Vec::new())? else {
+    let compiled = compiled(file)?;
+    let Some(gateway) = compiled.gateway else {
         return Ok(ExitCode::FAILURE);
     };
-    log::info!(target: "durward", "runs {} ({})", file.config.display(), gateway.hash.get(..12).unwrap_or_default());
-    server::run(gateway)?;
+    log::info!(target: "durward", "runs {} ({})", file.config.display(), gateway.hash);
+    let watched = Watched::new(file.config.clone(), &compiled.read);
+    server::run(gateway, Some(watched))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -41,7 +44,7 @@ pub(super) fn demo(demo: Demo) -> io::Result<()> {
         }
         let _ = writeln!(io::stdout(), "{lines}");
     });
-    let outcome = server::run(gateway);
+    let outcome = server::run(gateway, None);
     drop(demo);
     outcome
 }

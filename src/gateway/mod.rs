@@ -3,10 +3,12 @@
 //! A request is decided by one snapshot from beginning to end. What must outlive snapshots (keys, verdicts) is not here
 //! but in the [`World`](crate::world::World) that is handed to each decision.
 
+pub mod certificates;
 pub mod compile;
 pub mod live;
 pub mod policy;
 pub mod prove;
+pub mod reload;
 pub mod router;
 
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
 use crate::upstream::Upstream;
+use certificates::Certificates;
 use router::Router;
 
 /// The compiled configuration.
@@ -92,7 +95,7 @@ pub struct TlsPolicy {
     /// OpenSSL's list of TLS 1.3 suites.
     pub ciphersuites: String,
     /// The chains and keys; the first is the default.
-    pub certificates: Vec<CertifiedKey>,
+    pub certificates: Certificates,
     /// Offer HTTP/2.
     pub http2: bool,
     /// Value of Strict-Transport-Security.

@@ -4,4 +4,6 @@
 
 mod support;
 
+mod limits;
+mod reload;
 mod smoke;

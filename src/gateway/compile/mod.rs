@@ -13,7 +13,7 @@ mod routes;
 mod upstreams;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Gateway;
 use super::router::Router;
@@ -31,6 +31,10 @@ pub struct Compiled {
     pub gateway: Option<Gateway>,
     /// In the order of the file.
     pub faults: Vec<Fault>,
+    /// Identifies the text: hexadecimal SHA-256.
+    pub hash: String,
+    /// Files that were read for it.
+    pub read: Vec<PathBuf>,
 }
 
 /// Reads and compiles a file. Relative paths in it start in its folder.
@@ -48,9 +52,13 @@ pub fn load(file: &Path, overrides: Vec<(String, String)>) -> std::io::Result<Co
 pub fn compile(name: &str, text: &str, sources: &Sources) -> Compiled {
     let parsed = parse::<Config>(name, text);
     let mut findings = Findings::new(&parsed.positions, &parsed.removed, sources);
+    let hash: String = openssl::sha::sha256(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let gateway = parsed
         .value
-        .and_then(|config| gateway(config, text, &mut findings));
+        .and_then(|config| gateway(config, hash.clone(), &mut findings));
     let mut faults = parsed.faults;
     faults.extend(findings.into_faults());
     faults.sort_by(Fault::by_position);
@@ -58,10 +66,12 @@ pub fn compile(name: &str, text: &str, sources: &Sources) -> Compiled {
     Compiled {
         gateway: gateway.filter(|_| clean),
         faults,
+        hash,
+        read: sources.read(),
     }
 }
 
-fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Gateway> {
+fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<Gateway> {
     let Config {
         version,
         server,
@@ -105,10 +115,7 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
     let mut policy = DefaultHasher::new();
     format!("{issuers:?}{identity_headers:?}").hash(&mut policy);
     Some(Gateway {
-        hash: openssl::sha::sha256(text.as_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        hash,
         authn_policy: policy.finish(),
         router,
         routes: routes.into(),
