@@ -6,6 +6,7 @@ pub mod explain;
 mod logging;
 mod prove;
 mod run;
+mod upgrade;
 mod version;
 
 use std::io::{self, Write};
@@ -29,7 +30,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the gateway
-    Run(File),
+    Run(run::Run),
+    /// Hand the sockets of the running gateway to a new process, without losing a request
+    Upgrade(File),
     /// Check a configuration: everything that is wrong with it, at once
     #[command(alias = "validate")]
     Check(File),
@@ -64,7 +67,8 @@ struct File {
 pub fn main() -> ExitCode {
     logging::start();
     let outcome = match Cli::parse().verb {
-        Verb::Run(file) => run::run(&file),
+        Verb::Run(run) => run::run(&run),
+        Verb::Upgrade(file) => upgrade::upgrade(&file),
         Verb::Check(file) => check::check(&file),
         Verb::Prove(prove) => prove.run(),
         Verb::Explain(explain) => explain.run(),

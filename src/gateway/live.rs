@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::Gateway;
 use crate::clock::UnixTime;
+use crate::lifecycle::Lifecycle;
 use crate::world::live::Memory;
 
 /// A snapshot in use. A request holds the one it began with until it ends.
@@ -27,6 +28,7 @@ pub struct Live {
     last_reload: ArcSwap<Reload>,
     /// Counts exchanges.
     exchanged: watch::Sender<u64>,
+    lifecycle: Arc<Lifecycle>,
 }
 
 /// What became of the last attempt to reload.
@@ -59,6 +61,7 @@ impl Live {
             }),
             last_reload: ArcSwap::from_pointee(reload),
             exchanged: watch::Sender::new(0),
+            lifecycle: Arc::default(),
         }
     }
 
@@ -66,6 +69,12 @@ impl Live {
     #[must_use]
     pub fn current(&self) -> Arc<Running> {
         self.running.load_full()
+    }
+
+    /// Whether the process is on its way out.
+    #[must_use]
+    pub fn lifecycle(&self) -> &Arc<Lifecycle> {
+        &self.lifecycle
     }
 
     /// What became of the last attempt to reload; the start counts as one.

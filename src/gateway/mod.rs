@@ -13,6 +13,7 @@ pub mod router;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -53,8 +54,8 @@ pub struct Gateway {
     pub admin: SocketAddr,
     /// Where records go.
     pub records: Records,
-    /// Pingora's own settings, as YAML for its own reader.
-    pub server: String,
+    /// Threads, shutdown and upgrade.
+    pub server: Server,
 }
 
 impl Gateway {
@@ -63,6 +64,17 @@ impl Gateway {
     pub fn route(&self, id: RouteId) -> Option<&Route> {
         self.routes.get(id.0)
     }
+}
+
+/// Threads, shutdown and upgrade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Pingora's own settings, as YAML for its own reader.
+    pub pingora: String,
+    /// From telling clients to leave to refusing new connections.
+    pub drain: Duration,
+    /// Where a successor finds this process.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// A socket and what it is for.

@@ -139,6 +139,9 @@ async fn write(
     } else if closes || unread {
         session.set_keepalive(None);
     }
+    if ctx.is_draining() {
+        session.set_keepalive(None);
+    }
     let is_head = session.req_header().method == Method::HEAD;
     if bodiless || is_head || body.is_empty() {
         session.write_response_header(Box::new(response), true).await?;

@@ -26,7 +26,11 @@ const FINGERPRINTS: [&str; 8] = [
 ];
 
 /// Cleans the head of an answer.
-pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut RequestCtx) -> Result<()> {
+pub(super) fn clean(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut RequestCtx,
+) -> Result<()> {
     if is_late(ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
@@ -36,6 +40,9 @@ pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut 
     // an informational response is followed by the real one
     if response.status.is_informational() {
         return Ok(());
+    }
+    if ctx.is_draining() {
+        session.set_keepalive(None);
     }
     if let Some(location) = location(response, ctx) {
         response.insert_header(header::LOCATION, location)?;

@@ -61,6 +61,9 @@ impl Admin {
             "/livez" | "/healthz" => response(StatusCode::OK, TEXT, b"ok\n".to_vec()),
             "/readyz" => {
                 let mut failing = Vec::new();
+                if self.live.lifecycle().is_draining() {
+                    failing.push(json!({ "dependency": "lifecycle", "state": "draining" }));
+                }
                 for state in running.memory.key_states().filter(|state| !state.usable) {
                     failing.push(
                         json!({ "dependency": "keys", "issuer": &*state.issuer, "failures": state.failures }),

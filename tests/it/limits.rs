@@ -33,19 +33,45 @@ fn a_caller_over_its_limit_is_refused_with_the_time_to_wait_and_others_are_not()
         .map(|_| {
             let answer = client.get_with("/a", &ada);
             assert_eq!(answer.status, 200);
-            assert_eq!(answer.header("ratelimit-policy"), Some("\"backend\";q=100;w=60, \"client\";q=3;w=60"));
-            answer.header("ratelimit").unwrap().split(';').take(2).collect::<Vec<_>>().join(";")
+            assert_eq!(
+                answer.header("ratelimit-policy"),
+                Some("\"backend\";q=100;w=60, \"client\";q=3;w=60")
+            );
+            answer
+                .header("ratelimit")
+                .unwrap()
+                .split(';')
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(";")
         })
         .collect();
-    assert_eq!(remaining, ["\"client\";r=2", "\"client\";r=1", "\"client\";r=0"], "the tightest is told");
+    assert_eq!(
+        remaining,
+        ["\"client\";r=2", "\"client\";r=1", "\"client\";r=0"],
+        "the tightest is told"
+    );
 
     let refused = client.get_with("/a", &ada);
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"));
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=63).contains(&wait), "{wait}");
-    assert!(refused.header("ratelimit").unwrap().starts_with("\"client\";r=0;t="));
-    assert_eq!(client.get_with("/a", &bob).status, 200, "another subject is counted apart");
-    assert_eq!(client.get_with("/free", &ada).status, 200, "another route has no limit");
+    assert!(
+        refused
+            .header("ratelimit")
+            .unwrap()
+            .starts_with("\"client\";r=0;t=")
+    );
+    assert_eq!(
+        client.get_with("/a", &bob).status,
+        200,
+        "another subject is counted apart"
+    );
+    assert_eq!(
+        client.get_with("/free", &ada).status,
+        200,
+        "another route has no limit"
+    );
     assert_eq!(origin.seen().len(), 5, "a refused request reached the origin");
 }
 
@@ -64,7 +90,10 @@ fn a_refused_request_uses_up_no_other_limit() {
     assert_eq!(client.get_with("/a", &token("bob")).status, 200);
     assert_eq!(client.get_with("/a", &token("eve")).status, 200);
     let refused = client.get_with("/a", &token("joe"));
-    assert!(refused.header("ratelimit").unwrap().starts_with("\"one\""), "{refused:?}");
+    assert!(
+        refused.header("ratelimit").unwrap().starts_with("\"one\""),
+        "{refused:?}"
+    );
 }
 
 // S69, S74
@@ -82,6 +111,9 @@ fn a_flood_of_one_address_is_refused_before_any_token_is_looked_at() {
         })
         .collect();
     // at most two seconds have begun meanwhile, or the machine stood still
-    assert!(answers.iter().filter(|(_, code)| code == "flooded").count() > 20, "{answers:?}");
+    assert!(
+        answers.iter().filter(|(_, code)| code == "flooded").count() > 20,
+        "{answers:?}"
+    );
     assert!(answers.iter().any(|(status, _)| *status == 401), "{answers:?}");
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod lifecycle;
 mod limits;
 mod reload;
 mod smoke;

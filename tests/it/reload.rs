@@ -1,7 +1,5 @@
 //! A changed configuration while it runs.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::support::{Answer, Authority, Client, Gateway, Keys, Origin, eventually};
@@ -21,7 +19,7 @@ fn body(keys: &Keys, origin: &Origin, path: &str) -> String {
 }
 
 fn hang_up(gateway: &Gateway) {
-    assert!(Command::new("kill").args(["-HUP", &gateway.pid().to_string()]).status().unwrap().success());
+    gateway.signal("-HUP", gateway.pid());
 }
 
 fn status(gateway: &Gateway) -> serde_json::Value {
@@ -44,7 +42,12 @@ fn a_changed_file_runs_after_a_hangup_and_limits_go_on() {
     let mut connection = client.connect();
     let ask = |connection: &mut crate::support::client::Connection, path: &str| -> Answer {
         let bearer = format!("Bearer {token}");
-        connection.write(crate::support::client::request("GET", path, &[("Authorization", &bearer)], ""));
+        connection.write(crate::support::client::request(
+            "GET",
+            path,
+            &[("Authorization", &bearer)],
+            "",
+        ));
         connection.answer()
     };
     assert_eq!(ask(&mut connection, "/old").status, 200);
@@ -58,7 +61,11 @@ fn a_changed_file_runs_after_a_hangup_and_limits_go_on() {
     assert_eq!(after["current"], true);
     // on the very connection that was open: nothing was cut
     assert_eq!(ask(&mut connection, "/new").status, 200);
-    assert_eq!(ask(&mut connection, "/new").status, 429, "the limit was forgotten");
+    assert_eq!(
+        ask(&mut connection, "/new").status,
+        429,
+        "the limit was forgotten"
+    );
     assert_eq!(ask(&mut connection, "/old").status, 404);
 }
 
@@ -67,26 +74,49 @@ fn a_changed_file_runs_after_a_hangup_and_limits_go_on() {
 fn a_bad_file_changes_nothing_and_says_so_everywhere() {
     let (origin, keys) = (Origin::start(), Keys::new("k1"));
     let gateway = Gateway::start(&body(&keys, &origin, "/old"));
-    rewrite(&gateway, |text| text.replace("upstream: vehicles", "upstream: vehiclse"));
+    rewrite(&gateway, |text| {
+        text.replace("upstream: vehicles", "upstream: vehiclse")
+    });
     hang_up(&gateway);
-    let status = eventually("the fault shows", || Some(status(&gateway)).filter(|s| s["current"] == false));
+    let status = eventually("the fault shows", || {
+        Some(status(&gateway)).filter(|s| s["current"] == false)
+    });
     let fault = status["file"]["faults"][0].as_str().unwrap();
-    assert!(fault.contains("unknown upstream `vehiclse`") && fault.contains("durward.yaml:"), "{fault}");
+    assert!(
+        fault.contains("unknown upstream `vehiclse`") && fault.contains("durward.yaml:"),
+        "{fault}"
+    );
     assert!(fault.contains("did you mean `vehicles`?"), "{fault}");
     assert!(gateway.messages().contains("the running configuration stays"));
     let metrics = gateway.admin("/metrics").text();
-    assert!(metrics.contains("durward_config_last_reload_successful 0"), "{metrics}");
-    assert_eq!(gateway.client().get_with("/old", &keys.token(json!({}))).status, 200);
+    assert!(
+        metrics.contains("durward_config_last_reload_successful 0"),
+        "{metrics}"
+    );
+    assert_eq!(
+        gateway.client().get_with("/old", &keys.token(json!({}))).status,
+        200
+    );
 }
 
 #[test]
 fn what_a_running_process_cannot_change_needs_an_upgrade() {
     let (origin, keys) = (Origin::start(), Keys::new("k1"));
     let gateway = Gateway::start(&body(&keys, &origin, "/old"));
-    rewrite(&gateway, |text| text.replacen("certificates:", "profile: modern, certificates:", 1));
+    rewrite(&gateway, |text| {
+        text.replacen("certificates:", "profile: modern, certificates:", 1)
+    });
     hang_up(&gateway);
-    let status = eventually("the fault shows", || Some(status(&gateway)).filter(|s| s["current"] == false));
-    assert!(status["file"]["faults"][0].as_str().unwrap().contains("needs upgrade: `listeners`"), "{status}");
+    let status = eventually("the fault shows", || {
+        Some(status(&gateway)).filter(|s| s["current"] == false)
+    });
+    assert!(
+        status["file"]["faults"][0]
+            .as_str()
+            .unwrap()
+            .contains("needs upgrade: `listeners`"),
+        "{status}"
+    );
 }
 
 // S16: a folder as Kubernetes mounts it, where `..data` is a symlink that is swapped

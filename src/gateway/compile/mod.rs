@@ -10,6 +10,7 @@ mod limits;
 mod listeners;
 mod observe;
 mod routes;
+mod server;
 mod upstreams;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,10 +18,10 @@ use std::path::{Path, PathBuf};
 
 use super::Gateway;
 use super::router::Router;
+use crate::config::Config;
 use crate::config::fault::{Fault, Severity};
 use crate::config::parse::parse;
 use crate::config::path::ConfigPath;
-use crate::config::{Config, Server};
 use crate::secrets::Sources;
 use findings::Findings;
 
@@ -95,7 +96,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
             "write `version: 1`",
         );
     }
-    let server = self::server(&server, findings);
+    let server = server::compile(&server, findings);
     let admin = observe::admin(&admin, findings);
     let records = observe::records(&records, findings);
     let listeners = listeners::compile(&listeners, findings);
@@ -130,43 +131,4 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         records: records?,
         server,
     })
-}
-
-/// Pingora's own settings, as the YAML that its own reader takes.
-fn server(server: &Server, findings: &mut Findings<'_>) -> String {
-    let at = ConfigPath::root().key("server");
-    let Server {
-        threads,
-        work_stealing: _,
-        grace_period_seconds,
-        upstream_keepalive_pool_size,
-    } = server;
-    let mut range = |key: &str, value: Option<u64>, least: u64, most: u64| {
-        if value.is_some_and(|value| !(least..=most).contains(&value)) {
-            findings.error(&at.key(key), format!("must be {least} to {most}"), "");
-        }
-    };
-    let wide = |n: Option<usize>| n.and_then(|n| u64::try_from(n).ok());
-    range("threads", wide(*threads), 1, 1024);
-    range("grace_period_seconds", *grace_period_seconds, 0, 3600);
-    range(
-        "upstream_keepalive_pool_size",
-        wide(*upstream_keepalive_pool_size),
-        0,
-        100_000,
-    );
-
-    let server = Server {
-        threads: threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)),
-        grace_period_seconds: grace_period_seconds.or(Some(30)),
-        work_stealing: server.work_stealing,
-        upstream_keepalive_pool_size: *upstream_keepalive_pool_size,
-    };
-    match serde_yaml::to_string(&server) {
-        Ok(yaml) => format!("version: 1\n{yaml}"),
-        Err(why) => {
-            findings.error(&at, format!("cannot be handed on: {why}"), "");
-            String::new()
-        }
-    }
 }

@@ -1,5 +1,8 @@
 //! Puts the parts together under Pingora. The only place that starts services.
 
+mod shutdown;
+pub mod state;
+
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
-use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
@@ -16,6 +19,9 @@ use pingora_proxy::http_proxy_service_with_name;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+
+use shutdown::{LeaveWhenIdle, Signals};
+use state::StateDir;
 
 use crate::gates::authn::{KeysFrom, crypto};
 use crate::gateway::live::Live;
@@ -36,35 +42,84 @@ use crate::world::keys::KeySource;
 /// measurable cost.
 const READ_BUFFER: usize = 4096;
 
-/// Runs the gateway until it is told to stop. `watched`: the file to reload from.
+/// How the gateway is to run.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The file to reload from.
+    pub watched: Option<Watched>,
+    /// Take the sockets over from the process that serves now.
+    pub upgrade: bool,
+}
+
+/// Runs the gateway until it is told to stop.
 ///
 /// # Errors
-/// An address is in use or a sink cannot be opened. Nothing has been served then.
-pub fn run(gateway: Gateway, watched: Option<Watched>) -> io::Result<()> {
+/// An address is in use or a sink cannot be opened. Nothing has been served then, and no socket taken.
+pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
     crypto::install();
-    check_addresses(&gateway)?;
-    let conf = ServerConf::from_yaml(&gateway.server).map_err(|why| io::Error::other(why.to_string()))?;
+    let other = |why: pingora_core::BError| io::Error::other(why.to_string());
+    let conf = ServerConf::from_yaml(&gateway.server.pingora).map_err(other)?;
+    let state = gateway
+        .server
+        .state_dir
+        .as_deref()
+        .map(StateDir::open)
+        .transpose()?;
+    let drain = gateway.server.drain;
     let telemetry = Arc::new(Telemetry {
         metrics: Metrics::new().map_err(io::Error::other)?,
         records: Writer::start(&gateway.records)
             .map_err(|why| io::Error::new(why.kind(), format!("records cannot be written: {why}")))?,
     });
+    if !options.upgrade {
+        check_addresses(&gateway)?;
+    }
     let live = Arc::new(Live::new(gateway));
+    let lifecycle = live.lifecycle().clone();
 
-    let mut server = Server::new_with_opt_and_conf(None, conf);
-    server.bootstrap();
-    add_listeners(&mut server, &live, &telemetry).map_err(|why| io::Error::other(why.to_string()))?;
+    let opt = Opt {
+        upgrade: options.upgrade,
+        ..Opt::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(opt, conf);
+    add_listeners(&mut server, &live, &telemetry).map_err(other)?;
     server.add_service(background_service("keys", KeepKeys { live: live.clone() }));
-    if let Some(watched) = watched {
+    server.add_service(background_service("names", KeepNames { live: live.clone() }));
+    if let Some(watched) = options.watched {
         let reloads = Reloads {
-            live: live.clone(),
+            live,
             watched: Mutex::new(watched),
         };
         server.add_service(background_service("reload", reloads));
     }
-    server.add_service(background_service("names", KeepNames { live }));
-    server.run(RunArgs::default());
+    let leave = LeaveWhenIdle {
+        lifecycle: lifecycle.clone(),
+        telemetry: telemetry.clone(),
+        state: state.clone(),
+    };
+    server.add_service(background_service("leave", leave));
+
+    // everything above can fail without harm; from here on the sockets may be ours
+    let waiting = match &state {
+        Some(state) if options.upgrade => Some(state.wait()?),
+        _ => None,
+    };
+    server.bootstrap();
+    drop(waiting);
+    if let Some(state) = &state {
+        state.serve()?;
+    }
+    server.run(RunArgs {
+        shutdown_signal: Box::new(Signals {
+            lifecycle,
+            state: state.clone(),
+            drain,
+        }),
+    });
     telemetry.records.finish();
+    if let Some(state) = state {
+        state.leave();
+    }
     Ok(())
 }
 
