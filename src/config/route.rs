@@ -80,7 +80,7 @@ pub struct RequestRules {
     /// Largest request body. Default: 1mb.
     #[serde(default)]
     pub max_body: Option<Size>,
-    /// Media types that a body may have. Default: `application/json`.
+    /// Media types that a body may have; `*/*`: any, or none. Default: `application/json`.
     #[serde(default)]
     pub content_types: Option<Vec<String>>,
 }

@@ -11,7 +11,8 @@ use crate::support::client::request;
 use crate::support::{Gateway, Keys, Origin, Reply, eventually};
 
 fn start(keys: &Keys, origin: &Origin, drain: u32) -> Gateway {
-    let server = format!("server: {{ state_dir: state, drain_seconds: {drain}, grace_period_seconds: 20 }}\n");
+    let server =
+        format!("server: {{ state_dir: state, drain_seconds: {drain}, grace_period_seconds: 20 }}\n");
     Gateway::start(&(server + &keys.inline() + &routes(origin)))
 }
 
@@ -20,7 +21,9 @@ fn sigquit_without_a_successor_changes_nothing() {
     let (origin, keys) = (Origin::start(), Keys::new("k1"));
     let mut gateway = start(&keys, &origin, 0);
     gateway.signal("-QUIT", gateway.pid());
-    eventually("it says why", || gateway.messages().contains("no successor waits").then_some(()));
+    eventually("it says why", || {
+        gateway.messages().contains("no successor waits").then_some(())
+    });
     assert_eq!(gateway.client().get("/healthz", &[]).status, 200);
     assert!(!gateway.has_ended());
 }
@@ -35,10 +38,14 @@ fn sigterm_lets_requests_finish_tells_clients_to_leave_and_ends_as_soon_as_it_is
     idle.write(request("GET", "/nothing", &[], ""));
     assert_ne!(idle.answer().header("connection"), Some("close"));
     under_way.write(request("GET", "/healthz", &[], ""));
-    eventually("the request is under way", || (!origin.seen().is_empty()).then_some(()));
+    eventually("the request is under way", || {
+        (!origin.seen().is_empty()).then_some(())
+    });
 
     gateway.signal("-TERM", gateway.pid());
-    let readiness = eventually("readiness is off", || Some(gateway.admin("/readyz")).filter(|a| a.status == 503));
+    let readiness = eventually("readiness is off", || {
+        Some(gateway.admin("/readyz")).filter(|a| a.status == 503)
+    });
     assert_eq!(readiness.json()["failing"][0]["state"], "draining");
     // still served, and told to leave
     idle.write(request("GET", "/nothing", &[], ""));
@@ -82,15 +89,27 @@ fn an_upgrade_under_load_loses_no_request() {
     let threads: Vec<_> = [true, true, false].map(load).into();
     let old = gateway.pid();
     let output = gateway.command("upgrade").output().unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stderr), gateway.messages());
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        gateway.messages()
+    );
     let new = gateway.serving().unwrap();
     assert_ne!(new, old);
     eventually("the old process is gone", || gateway.has_ended().then_some(()));
     let before = good.load(Ordering::Relaxed);
-    eventually("the new one serves", || (good.load(Ordering::Relaxed) > before + 50).then_some(()));
+    eventually("the new one serves", || {
+        (good.load(Ordering::Relaxed) > before + 50).then_some(())
+    });
     stop.store(true, Ordering::Relaxed);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    assert_eq!(bad.load(Ordering::Relaxed), 0, "of {}", good.load(Ordering::Relaxed));
+    assert_eq!(
+        bad.load(Ordering::Relaxed),
+        0,
+        "of {}",
+        good.load(Ordering::Relaxed)
+    );
     assert_eq!(gateway.client().get("/healthz", &[]).status, 200);
 }
 
@@ -100,7 +119,10 @@ fn a_successor_that_cannot_start_leaves_the_old_one_serving() {
     let mut gateway = start(&keys, &origin, 0);
     let file = gateway.folder.0.join("durward.yaml");
     let text = std::fs::read_to_string(file).unwrap();
-    gateway.folder.write("durward.yaml", text.replace("upstream: vehicles", "upstream: vehiclse"));
+    gateway.folder.write(
+        "durward.yaml",
+        text.replace("upstream: vehicles", "upstream: vehiclse"),
+    );
     let output = gateway.command("upgrade").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(gateway.serving(), Some(gateway.pid()));

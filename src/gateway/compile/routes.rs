@@ -311,7 +311,7 @@ fn content(at: &ConfigPath, rules: &RequestRules, findings: &mut Findings<'_>) -
         .clone()
         .unwrap_or_else(|| vec!["application/json".to_owned()]);
     for (index, media_type) in types.iter().enumerate() {
-        if content::essence(media_type) != Some(media_type.as_str()) {
+        if media_type != content::ANY && content::essence(media_type) != Some(media_type.as_str()) {
             let at = at.key("content_types").index(index);
             findings.error(
                 &at,

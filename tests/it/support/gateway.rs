@@ -201,12 +201,22 @@ fn is_up(child: &mut Child, admin: SocketAddr) -> bool {
 impl Gateway {
     /// The process that serves now, which is another one after an upgrade. Needs `server: { state_dir: state }`.
     pub fn serving(&self) -> Option<u32> {
-        std::fs::read_to_string(self.folder.0.join("state/pid")).ok()?.trim().parse().ok()
+        std::fs::read_to_string(self.folder.0.join("state/pid"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// Sends a signal to a process of this gateway.
     pub fn signal(&self, name: &str, pid: u32) {
-        assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &pid.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Whether the process that was started has ended.
@@ -217,7 +227,10 @@ impl Gateway {
     /// The verb of the command line on this gateway's configuration.
     pub fn command(&self, verb: &str) -> Command {
         let mut command = binary();
-        command.arg(verb).arg("-c").arg(self.folder.0.join("durward.yaml"));
+        command
+            .arg(verb)
+            .arg("-c")
+            .arg(self.folder.0.join("durward.yaml"));
         command
     }
 }
