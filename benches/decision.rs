@@ -53,7 +53,11 @@ fn token(key: &PKey<Private>, subject: &str) -> String {
         "jti": format!("{subject}-4f6b-4c5e-9b1d-0123456789ab"), "scope": "openid profile read:lien_info",
         "roles": ["clerk", "auditor"],
     });
-    let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
+    let signed = format!(
+        "{}.{}",
+        B64.encode(header.to_string()),
+        B64.encode(claims.to_string())
+    );
     let mut signer = Signer::new(MessageDigest::sha256(), key).unwrap();
     let signature = signer.sign_oneshot_to_vec(signed.as_bytes()).unwrap();
     format!("{signed}.{}", B64.encode(signature))
@@ -84,7 +88,9 @@ routes:
 "#
     );
     let compiled = compile("bench.yaml", &yaml, &Sources::default());
-    compiled.gateway.unwrap_or_else(|| panic!("{:?}", compiled.faults))
+    compiled
+        .gateway
+        .unwrap_or_else(|| panic!("{:?}", compiled.faults))
 }
 
 fn ask(token: &str) -> Asked {
@@ -95,12 +101,26 @@ fn ask(token: &str) -> Asked {
     headers.insert("accept", "application/json".parse().unwrap());
     headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
     let address = "203.0.113.9:4711".parse().unwrap();
-    let peer = Peer { address: Some(address), client: Some(address.ip()), tls: None };
-    Asked { head: parse(&uri, &headers), headers, peer }
+    let peer = Peer {
+        address: Some(address),
+        client: Some(address.ip()),
+        tls: None,
+    };
+    Asked {
+        head: parse(&uri, &headers),
+        headers,
+        peer,
+    }
 }
 
 fn parse(uri: &Uri, headers: &HeaderMap) -> Head {
-    let raw = RawHead { method: &Method::GET, uri, version: Version::HTTP_11, headers, ended: false };
+    let raw = RawHead {
+        method: &Method::GET,
+        uri,
+        version: Version::HTTP_11,
+        headers,
+        ended: false,
+    };
     Head::parse(raw).unwrap()
 }
 
@@ -121,12 +141,17 @@ fn decisions(c: &mut Criterion) {
     let allocated = allocation_counter::measure(|| {
         let _ = black_box(admit(black_box(&request)));
     });
-    println!("admit, warm, allowed: {} heap allocations, {} bytes", allocated.count_total, allocated.bytes_total);
+    println!(
+        "admit, warm, allowed: {} heap allocations, {} bytes",
+        allocated.count_total, allocated.bytes_total
+    );
     assert!(allocated.count_total <= 2, "design.md section 8");
 
     let mut group = c.benchmark_group("admit");
     group.bench_function("warm token", |b| b.iter(|| admit(black_box(&request))));
-    let many: Vec<Asked> = (0..1000).map(|n| ask(&token(&key, &format!("user-{n}")))).collect();
+    let many: Vec<Asked> = (0..1000)
+        .map(|n| ask(&token(&key, &format!("user-{n}"))))
+        .collect();
     let mut turn = 0;
     group.bench_function("1,000 warm tokens in turn", |b| {
         b.iter(|| {
@@ -144,8 +169,12 @@ fn decisions(c: &mut Criterion) {
     let uri: Uri = "/v1/vehicles/1HGCM82633A004352/liens?full=yes".parse().unwrap();
     group.bench_function("head", |b| b.iter(|| parse(black_box(&uri), &request.headers)));
     let encoded: Uri = "/v1/vehicles/1HGCM82633A00435%32/liens".parse().unwrap();
-    group.bench_function("head, to be decoded", |b| b.iter(|| parse(black_box(&encoded), &request.headers)));
-    group.bench_function("digest of a token", |b| b.iter(|| verdicts::digest(black_box(&good))));
+    group.bench_function("head, to be decoded", |b| {
+        b.iter(|| parse(black_box(&encoded), &request.headers))
+    });
+    group.bench_function("digest of a token", |b| {
+        b.iter(|| verdicts::digest(black_box(&good)))
+    });
     group.finish();
 }
 
@@ -155,7 +184,9 @@ fn windows(c: &mut Criterion) {
     let now = UnixTime::from_seconds(NOW);
     // odd multiples walk through all keys without order, as hashes do
     let spread = |n: u64| (n % KEYS).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let refused = (0..KEYS).filter(|n| windows.admit(spread(*n), now).is_err()).count();
+    let refused = (0..KEYS)
+        .filter(|n| windows.admit(spread(*n), now).is_err())
+        .count();
     println!(
         "limiter: {} keys live, {} MiB at most, {refused} of {KEYS} well-behaved first requests refused",
         windows.keys(),

@@ -254,7 +254,7 @@ impl RequestCtx {
             upstream: self.upstream().map(|upstream| &*upstream.name),
             config: gateway.hash.get(..12).unwrap_or_default(),
         };
-        self.telemetry.records.write(record.line());
+        record.with_line(|line| self.telemetry.records.write(line));
     }
 }
 

@@ -131,7 +131,7 @@ impl Redirect {
             config: running.gateway.hash.get(..12).unwrap_or_default(),
             ..Record::plain()
         };
-        self.telemetry.records.write(record.line());
+        record.with_line(|line| self.telemetry.records.write(line));
     }
 }
 
