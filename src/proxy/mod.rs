@@ -124,6 +124,11 @@ impl ProxyHttp for Durward {
         true
     }
 
+    fn request_summary(&self, _session: &Session, ctx: &RequestCtx) -> String {
+        // for messages about attempts that are made again: not the request's path and query either
+        ctx.id.to_string()
+    }
+
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestCtx) {
         ctx.ended(session, error);
     }

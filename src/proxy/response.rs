@@ -1,7 +1,8 @@
 //! What leaves: upstreams' answers without what they give away (S39).
 
 use bytes::Bytes;
-use http::{Method, Uri, header};
+use http::header::{self, HeaderName};
+use http::{Method, Uri};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, Result};
 use pingora_proxy::Session;
@@ -25,6 +26,9 @@ const FINGERPRINTS: [&str; 8] = [
     "x-backend-server",
 ];
 
+/// Fields that are between the upstream and us alone (RFC 9110 section 7.6.1). Those of framing are Pingora's to write.
+const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "te", "upgrade"];
+
 /// Cleans the head of an answer.
 pub(super) fn clean(
     session: &mut Session,
@@ -34,7 +38,10 @@ pub(super) fn clean(
     if is_late(ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
-    for name in FINGERPRINTS {
+    for name in nominated(response) {
+        response.remove_header(&name);
+    }
+    for name in FINGERPRINTS.into_iter().chain(HOP_BY_HOP) {
         response.remove_header(name);
     }
     // an informational response is followed by the real one
@@ -90,6 +97,16 @@ pub(super) fn body(
         *body = Some(ctx.replacement.take().unwrap_or_default());
     }
     Ok(None)
+}
+
+/// What `Connection` names: not for the client. What says how long the body is stays, whatever is said about it.
+fn nominated(response: &ResponseHeader) -> Vec<HeaderName> {
+    let values = response.headers.get_all(header::CONNECTION).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING))
+        .collect()
 }
 
 /// `Location` without the upstream's own address: the client could not go there, and should not know.

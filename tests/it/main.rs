@@ -4,7 +4,12 @@
 
 mod support;
 
+mod content;
+mod denials;
+mod head;
 mod lifecycle;
 mod limits;
 mod reload;
+mod routing;
 mod smoke;
+mod transport;

@@ -24,13 +24,26 @@ pub struct Start {
     /// Added to the TLS listener's `tls` map.
     tls: String,
     names: Vec<String>,
+    /// Further certificates, as flow YAML.
+    certificates: Vec<String>,
     environment: Vec<(String, String)>,
+    authority: Authority,
     folder: Folder,
 }
 
 /// The binary under test.
 pub fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_durward"))
+}
+
+/// `durward check` of a configuration in this folder: whether it is good, and what is said about it.
+pub fn check(folder: &Folder, yaml: &str) -> (bool, String) {
+    let file = folder.write("checked.yaml", yaml);
+    let done = binary().args(["check", "-c", &file]).output().unwrap();
+    (
+        done.status.success(),
+        String::from_utf8_lossy(&done.stderr).into_owned(),
+    )
 }
 
 impl Gateway {
@@ -47,7 +60,9 @@ impl Gateway {
             names: ["localhost", "api.example", "127.0.0.1"]
                 .map(str::to_owned)
                 .to_vec(),
+            certificates: Vec::new(),
             environment: Vec::new(),
+            authority: Authority::new(),
             folder: Folder::new(),
         }
     }
@@ -114,6 +129,12 @@ impl Start {
         self
     }
 
+    /// A further certificate, made with the gateway's authority in its folder: its entry, as flow YAML.
+    pub fn certificate(mut self, make: impl FnOnce(&Authority, &Folder) -> String) -> Start {
+        self.certificates.push(make(&self.authority, &self.folder));
+        self
+    }
+
     /// A variable of the process.
     pub fn env(mut self, name: &str, value: &str) -> Start {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -131,12 +152,16 @@ impl Start {
             body,
             tls,
             names,
+            certificates,
             environment,
+            authority,
             folder,
         } = self;
-        let authority = Authority::new();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let dir = authority.install(&folder, "certs", &names);
+        let certificates = [vec![format!("{{ dir: \"{dir}\" }}")], certificates]
+            .concat()
+            .join(", ");
         // ports can be taken between here and there: then it is tried again
         for attempt in 0.. {
             let (https, http, admin) = (free_address(), free_address(), free_address());
@@ -145,7 +170,7 @@ impl Start {
                  admin: {{ address: \"{admin}\" }}\n\
                  records: {{ to: {{ file: records.jsonl }} }}\n\
                  listeners:\n\
-                 \x20 - {{ address: \"{https}\", tls: {{ certificates: [{{ dir: \"{dir}\" }}]{tls} }} }}\n\
+                 \x20 - {{ address: \"{https}\", tls: {{ certificates: [{certificates}]{tls} }} }}\n\
                  \x20 - {{ address: \"{http}\", redirect_https: {{ port: {} }} }}\n{body}\n",
                 https.port()
             );

@@ -96,6 +96,7 @@ pub struct Origin {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
+    heads: Arc<AtomicUsize>,
 }
 
 impl Origin {
@@ -134,16 +135,18 @@ impl Origin {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
-        let (log, count) = (seen.clone(), connections.clone());
+        let heads = Arc::new(AtomicUsize::new(0));
+        let (log, count, begun) = (seen.clone(), connections.clone(), heads.clone());
         let behaviour: Arc<Behaviour> = Arc::new(behaviour);
         let wrap = Arc::new(wrap);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 count.fetch_add(1, Ordering::SeqCst);
                 let (log, behaviour, wrap) = (log.clone(), behaviour.clone(), wrap.clone());
+                let begun = begun.clone();
                 std::thread::spawn(move || {
                     if let Some(stream) = wrap(stream) {
-                        serve(stream, &log, &*behaviour);
+                        serve(stream, &log, &begun, &*behaviour);
                     }
                 });
             }
@@ -152,6 +155,7 @@ impl Origin {
             address,
             seen,
             connections,
+            heads,
         }
     }
 
@@ -167,15 +171,21 @@ impl Origin {
         seen[0].clone()
     }
 
+    /// Requests begun so far, those included that are still being read.
+    pub fn begun(&self) -> usize {
+        self.heads.load(Ordering::SeqCst)
+    }
+
     /// Connections accepted so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-fn serve<S: Read + Write>(stream: S, log: &Mutex<Vec<Seen>>, behaviour: &Behaviour) {
+fn serve<S: Read + Write>(stream: S, log: &Mutex<Vec<Seen>>, begun: &AtomicUsize, behaviour: &Behaviour) {
     let mut stream = BufReader::new(stream);
     while let Some(mut seen) = head(&mut stream) {
+        begun.fetch_add(1, Ordering::SeqCst);
         seen.complete = body(&mut stream, &mut seen).is_some();
         let complete = seen.complete;
         log.lock().unwrap().push(seen.clone());
