@@ -5,4 +5,7 @@
 mod support;
 
 mod authn;
+mod forged;
+mod keys;
+mod oidc;
 mod smoke;
