@@ -7,6 +7,7 @@
 //! Sources: RFC 9110 section 7.2 (Host), RFC 9112 section 6 (framing), RFC 3986 section 3.3 (paths).
 
 mod authority;
+mod connection;
 mod framing;
 mod path;
 
@@ -142,6 +143,7 @@ impl Head {
         }
         let host = Host::parse(raw.uri, raw.headers, raw.version)?;
         let body = BodyLength::parse(raw.headers, raw.version, raw.ended)?;
+        connection::check(raw.headers)?;
         let path = CanonicalPath::parse(raw.uri)?;
         path::check_query(raw.uri.query())?;
         Ok(Head {
