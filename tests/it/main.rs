@@ -6,6 +6,7 @@ mod support;
 
 mod authn;
 mod forged;
+mod identity;
 mod keys;
 mod oidc;
 mod smoke;
