@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::gates::authn::AuthnError;
+use crate::gates::limits::Standing;
 use crate::head::Malformed;
 
 /// What a gate says: its result, or why not.
@@ -28,6 +29,10 @@ pub enum Denial {
     MethodNotAllowed(Arc<str>),
     /// No credential, or one that is not good.
     Unauthenticated(AuthnError),
+    /// Too many requests of one address, whoever they are.
+    Flooded,
+    /// The caller has used up a limit.
+    RateLimited(Standing),
     /// The caller is known and may not.
     Forbidden(Forbidden),
     /// What was sent is not what the route takes.
@@ -112,12 +117,16 @@ pub enum UpstreamError {
 pub enum Gate {
     /// Canonical head
     Head,
+    /// Too many of one address
+    Flood,
     /// Host, path and method
     Route,
     /// Who
     Authn,
     /// May they
     Authz,
+    /// How often
+    Limits,
     /// What is sent
     Content,
     /// After admission
@@ -130,9 +139,11 @@ impl Gate {
     pub fn as_str(self) -> &'static str {
         match self {
             Gate::Head => "head",
+            Gate::Flood => "flood",
             Gate::Route => "route",
             Gate::Authn => "authn",
             Gate::Authz => "authz",
+            Gate::Limits => "limits",
             Gate::Content => "content",
             Gate::Upstream => "upstream",
         }
@@ -148,6 +159,8 @@ impl Denial {
             Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
             Denial::Unauthenticated(_) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
             Denial::Forbidden(_) => Gate::Authz,
+            Denial::Flooded => Gate::Flood,
+            Denial::RateLimited(_) => Gate::Limits,
             Denial::Content(_) => Gate::Content,
             Denial::Upstream(_) | Denial::Internal => Gate::Upstream,
         }
@@ -163,6 +176,7 @@ impl Denial {
             Denial::NoRoute => StatusCode::NOT_FOUND,
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Denial::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Denial::Flooded | Denial::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Denial::Content(why) => match why {
                 ContentError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 ContentError::Incomplete => StatusCode::BAD_REQUEST,
@@ -201,6 +215,8 @@ impl Denial {
             Denial::Unauthenticated(why) => why.reason(),
             Denial::Forbidden(Forbidden::Scope(_)) => "scope_missing",
             Denial::Forbidden(Forbidden::Role) => "role_missing",
+            Denial::Flooded => "flooded",
+            Denial::RateLimited(_) => "rate_limited",
             Denial::Content(why) => match why {
                 ContentError::TooLarge => "body_too_large",
                 ContentError::TypeMissing => "content_type_missing",
@@ -247,6 +263,8 @@ impl Denial {
             Denial::PlainHttp(_)
             | Denial::NoRoute
             | Denial::MethodNotAllowed(_)
+            | Denial::Flooded
+            | Denial::RateLimited(_)
             | Denial::Content(_)
             | Denial::Unavailable(..)
             | Denial::Internal => self.reason(),
@@ -270,6 +288,8 @@ impl Denial {
             Denial::Forbidden(Forbidden::Role) => {
                 "The caller has none of the roles that this resource asks for."
             }
+            Denial::Flooded => "Too many requests from this address.",
+            Denial::RateLimited(_) => "A limit is used up; see Retry-After.",
             Denial::Content(why) => match why {
                 ContentError::TooLarge => "The body is larger than this resource takes.",
                 ContentError::TypeMissing => "The body has no Content-Type.",
@@ -328,6 +348,11 @@ impl Denial {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
+            Denial::Flooded => Some(1),
+            // rounded up: who waits so long is admitted
+            Denial::RateLimited(standing) => {
+                Some(standing.quota.reset.as_millis().div_ceil(1000).max(1) as u64)
+            }
             Denial::Unavailable(_, after) => Some(after.as_secs().max(1)),
             Denial::Upstream(UpstreamError::Unresolved) => Some(1),
             _ => None,
@@ -349,6 +374,7 @@ impl Denial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gates::limits::window::Quota;
 
     fn every_denial() -> Vec<Denial> {
         let mut all: Vec<Denial> = Malformed::ALL.iter().map(|m| Denial::Malformed(*m)).collect();
@@ -362,6 +388,14 @@ mod tests {
             Denial::Forbidden(Forbidden::Role),
             Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
             Denial::Internal,
+            Denial::Flooded,
+            Denial::RateLimited(Standing {
+                limit: 0,
+                quota: Quota {
+                    remaining: 0,
+                    reset: Duration::from_millis(1001),
+                },
+            }),
         ]);
         all.extend(
             [
@@ -421,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_denial_is_small() {
-        assert!(size_of::<Denial>() <= 24, "{}", size_of::<Denial>());
+        assert!(size_of::<Denial>() <= 40, "{}", size_of::<Denial>());
     }
 
     // S63

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use crate::config::scalar::Lookup;
 
 /// Files larger than this are not read.
@@ -17,6 +19,8 @@ pub struct Sources {
     base: PathBuf,
     /// Asked before the environment.
     overrides: HashMap<String, String>,
+    /// Files that were asked for, so that a change of theirs is noticed.
+    read: Mutex<Vec<PathBuf>>,
 }
 
 impl Sources {
@@ -26,7 +30,7 @@ impl Sources {
         let base = configuration.parent().unwrap_or(Path::new("")).to_owned();
         Sources {
             base,
-            overrides: HashMap::new(),
+            ..Sources::default()
         }
     }
 
@@ -41,6 +45,12 @@ impl Sources {
     #[must_use]
     pub fn path(&self, path: &Path) -> PathBuf {
         self.base.join(path)
+    }
+
+    /// Files that were asked for so far.
+    #[must_use]
+    pub fn read(&self) -> Vec<PathBuf> {
+        self.read.lock().clone()
     }
 
     /// Whether others than its owner can read a file.
@@ -60,6 +70,7 @@ impl Lookup for Sources {
 
     fn file(&self, path: &Path) -> io::Result<String> {
         let path = self.path(path);
+        self.read.lock().push(path.clone());
         let meta = std::fs::metadata(&path)?;
         if !meta.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));

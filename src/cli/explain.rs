@@ -37,7 +37,7 @@ pub struct Explain {
 
 impl Explain {
     pub(super) fn run(&self) -> io::Result<ExitCode> {
-        let Some(gateway) = gateway(&self.file, Vec::new())? else {
+        let Some(gateway) = gateway(&self.file)? else {
             return Ok(ExitCode::FAILURE);
         };
         let name = self.request.display().to_string();

@@ -20,7 +20,7 @@ pub(super) struct Prove {
 
 impl Prove {
     pub(super) fn run(&self) -> io::Result<ExitCode> {
-        let Some(gateway) = gateway(&self.file, Vec::new())? else {
+        let Some(gateway) = gateway(&self.file)? else {
             return Ok(ExitCode::FAILURE);
         };
         let proof = prove(&gateway);

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use super::router::{Entry, HostPattern};
-use super::{Access, Action, Gateway, Purpose};
+use super::{Access, Action, Gateway, Purpose, Route};
 
 /// Everything that is claimed of a snapshot.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ pub struct RouteLayers {
     pub identity: Option<String>,
     /// What they must have been granted.
     pub authorization: Option<String>,
-    /// How often. Not there yet.
+    /// How often.
     pub traffic: Option<String>,
     /// What may be sent.
     pub data: Option<String>,
@@ -232,11 +232,22 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
             transport: transport.clone(),
             identity,
             authorization,
-            traffic: None,
+            traffic: traffic(gateway, route),
             data: Some(route.content.describe()),
         }
     });
     layers.collect()
+}
+
+fn traffic(gateway: &Gateway, route: &Route) -> Option<String> {
+    let flood = gateway
+        .flood
+        .map(|flood| format!("{} a second per address", flood.per_address));
+    let limits = (!route.limits.list.is_empty()).then(|| route.limits.describe(gateway));
+    match (limits, flood) {
+        (Some(limits), Some(flood)) => Some(format!("{limits}; {flood}")),
+        (limits, flood) => limits.or(flood),
+    }
 }
 
 fn transport(gateway: &Gateway) -> Option<String> {

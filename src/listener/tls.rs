@@ -12,8 +12,8 @@ use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ext;
 
-use super::certificates::Certificates;
-use crate::gateway::TlsPolicy;
+use crate::gateway::live::Live;
+use crate::gateway::{Purpose, TlsPolicy};
 use crate::request::TlsFacts;
 
 /// What is kept with a TLS connection, for the requests on it.
@@ -25,19 +25,31 @@ pub struct Secured {
     pub hsts: HeaderValue,
 }
 
+/// Looks everything up in the snapshot of the moment: a new certificate serves the next handshake.
 struct Handshakes {
-    certificates: Certificates,
-    hsts: HeaderValue,
+    live: Arc<Live>,
+    /// Index of the listener in the snapshot; a reload cannot change their order.
+    listener: usize,
+}
+
+impl Handshakes {
+    fn with_policy<T>(&self, then: impl FnOnce(&TlsPolicy) -> T) -> Option<T> {
+        match &self.live.current().gateway.listeners.get(self.listener)?.purpose {
+            Purpose::Tls(policy) => Some(then(policy)),
+            Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
+        }
+    }
 }
 
 #[async_trait]
 impl TlsAccept for Handshakes {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = asked_name(ssl);
-        let Some(chosen) = self.certificates.choose(name.as_deref()) else {
-            return;
-        };
-        if let Err(why) = show(ssl, chosen) {
+        let shown = self.with_policy(|policy| match policy.certificates.choose(name.as_deref()) {
+            Some(chosen) => show(ssl, chosen),
+            None => Ok(()),
+        });
+        if let Some(Err(why)) = shown {
             // no certificate is shown, so the handshake fails
             log::error!(target: "durward::tls", "certificate for {name:?} cannot be used: {why}");
         }
@@ -52,9 +64,10 @@ impl TlsAccept for Handshakes {
                 .unwrap_or_default(),
             sni: asked_name(ssl),
         };
+        let hsts = self.with_policy(|policy| policy.hsts.clone())?;
         Some(Arc::new(Secured {
             facts: Arc::new(facts),
-            hsts: self.hsts.clone(),
+            hsts,
         }))
     }
 }
@@ -72,14 +85,14 @@ fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), E
     chain.try_for_each(|issuer| ext::ssl_add_chain_cert(ssl, issuer))
 }
 
-/// Settings for Pingora's listener.
+/// Settings for Pingora's listener, by index in the snapshot.
 ///
 /// # Errors
 /// The TLS library does not take the suites or versions.
-pub fn settings(policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
+pub fn settings(live: &Arc<Live>, listener: usize, policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
     let handshakes = Handshakes {
-        certificates: Certificates::new(policy.certificates.clone()),
-        hsts: policy.hsts.clone(),
+        live: live.clone(),
+        listener,
     };
     let mut settings = TlsSettings::with_callbacks(Box::new(handshakes))?;
     if policy.http2 {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::clock::UnixTime;
 use crate::denial::Denial;
-use crate::gateway::live::Running;
+use crate::gateway::live::{Live, Running};
 use crate::gateway::policy::Public;
 use crate::gateway::{Access, Gateway, Route};
 use crate::head::Head;
@@ -36,6 +36,7 @@ pub enum Phase {
 /// The state of one request.
 #[derive(Debug)]
 pub struct RequestCtx {
+    live: Arc<Live>,
     pub(super) running: Arc<Running>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) id: Uuid,
@@ -70,9 +71,11 @@ struct Outcome {
 }
 
 impl RequestCtx {
-    pub(super) fn new(running: Arc<Running>, telemetry: Arc<Telemetry>) -> RequestCtx {
+    pub(super) fn new(live: Arc<Live>, telemetry: Arc<Telemetry>) -> RequestCtx {
+        live.lifecycle().begin();
         RequestCtx {
-            running,
+            running: live.current(),
+            live,
             telemetry,
             id: Uuid::now_v7(),
             phase: Phase::Arrived,
@@ -90,6 +93,11 @@ impl RequestCtx {
             arrived: UnixTime::of_system(),
             outcome: Outcome::default(),
         }
+    }
+
+    /// Whether the client should connect anew next time.
+    pub(super) fn is_draining(&self) -> bool {
+        self.live.lifecycle().is_draining()
     }
 
     pub(super) fn gateway(&self) -> &Gateway {
@@ -225,5 +233,6 @@ impl RequestCtx {
 impl Drop for RequestCtx {
     fn drop(&mut self) {
         self.record();
+        self.live.lifecycle().end();
     }
 }

@@ -43,7 +43,7 @@ impl ProxyHttp for Durward {
     type CTX = RequestCtx;
 
     fn new_ctx(&self) -> RequestCtx {
-        RequestCtx::new(self.live.current(), self.telemetry.clone())
+        RequestCtx::new(self.live.clone(), self.telemetry.clone())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {

@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::context::{Phase, RequestCtx};
 use crate::denial::Denial;
+use crate::gates::limits::Standing;
+use crate::gates::limits::window::Quota;
 use crate::head::{BodyLength, Head};
 
 /// Read and thrown away of a refused body at most, so that the answer is not lost to a reset connection.
@@ -49,6 +51,9 @@ pub(super) async fn deny(session: &mut Session, ctx: &mut RequestCtx, denial: De
     }
     if let Some(after) = denial.retry_after() {
         response.insert_header(header::RETRY_AFTER, after.to_string())?;
+    }
+    if let Denial::RateLimited(standing) = &denial {
+        rate_limit(&mut response, ctx, standing)?;
     }
     let closes = denial.closes();
     ctx.phase = Phase::Denied(denial);
@@ -97,6 +102,20 @@ pub(super) fn seal(response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()
     Ok(())
 }
 
+/// RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers).
+pub(super) fn rate_limit(response: &mut ResponseHeader, ctx: &RequestCtx, standing: &Standing) -> Result<()> {
+    let Some(limit) = ctx.gateway().limits.get(standing.limit) else {
+        return Ok(());
+    };
+    if let Some(policy) = ctx.route().and_then(|route| route.limits.policy.clone()) {
+        response.insert_header(HeaderName::from_static("ratelimit-policy"), policy)?;
+    }
+    let Quota { remaining, reset } = standing.quota;
+    let seconds = reset.as_millis().div_ceil(1000);
+    let value = format!("\"{}\";r={remaining};t={seconds}", limit.name);
+    response.insert_header(HeaderName::from_static("ratelimit"), value)
+}
+
 async fn write(
     session: &mut Session,
     ctx: &RequestCtx,
@@ -118,6 +137,9 @@ async fn write(
             .as_downstream_mut()
             .set_total_drain_timeout(Some(DRAIN_TIME));
     } else if closes || unread {
+        session.set_keepalive(None);
+    }
+    if ctx.is_draining() {
         session.set_keepalive(None);
     }
     let is_head = session.req_header().method == Method::HEAD;

@@ -10,6 +10,7 @@ use super::context::RequestCtx;
 use super::reply;
 use super::upstream::{DEADLINE, is_late};
 use crate::denial::{Denial, UpstreamError};
+use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
 
 /// What services run on is nobody's business.
@@ -25,7 +26,11 @@ const FINGERPRINTS: [&str; 8] = [
 ];
 
 /// Cleans the head of an answer.
-pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut RequestCtx) -> Result<()> {
+pub(super) fn clean(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut RequestCtx,
+) -> Result<()> {
     if is_late(ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
@@ -35,6 +40,9 @@ pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut 
     // an informational response is followed by the real one
     if response.status.is_informational() {
         return Ok(());
+    }
+    if ctx.is_draining() {
+        session.set_keepalive(None);
     }
     if let Some(location) = location(response, ctx) {
         response.insert_header(header::LOCATION, location)?;
@@ -62,6 +70,9 @@ pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut 
         response.insert_header(header::CACHE_CONTROL, "no-store")?;
         ctx.replacement = Some(body);
         ctx.replaces = true;
+    }
+    if let Some(standing) = ctx.admitted().and_then(Admitted::standing) {
+        reply::rate_limit(response, ctx, &standing)?;
     }
     reply::seal(response, ctx)
 }

@@ -9,9 +9,10 @@ use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 
 use super::Telemetry;
+use super::record::timestamp;
 use crate::gateway::live::Live;
 
-/// Answers `/metrics`, `/livez`, `/healthz` and `/readyz`.
+/// Answers `/metrics`, `/livez`, `/healthz`, `/readyz` and `/config/status`.
 #[derive(Debug)]
 pub struct Admin {
     /// What runs.
@@ -55,11 +56,14 @@ impl Admin {
             "/metrics" => response(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                self.telemetry.metrics.text(&running, &self.telemetry.records),
+                self.telemetry.metrics.text(&self.live, &self.telemetry.records),
             ),
             "/livez" | "/healthz" => response(StatusCode::OK, TEXT, b"ok\n".to_vec()),
             "/readyz" => {
                 let mut failing = Vec::new();
+                if self.live.lifecycle().is_draining() {
+                    failing.push(json!({ "dependency": "lifecycle", "state": "draining" }));
+                }
                 for state in running.memory.key_states().filter(|state| !state.usable) {
                     failing.push(
                         json!({ "dependency": "keys", "issuer": &*state.issuer, "failures": state.failures }),
@@ -81,7 +85,28 @@ impl Admin {
                 let body = json!({ "ready": failing.is_empty(), "failing": failing, "config": running.gateway.hash });
                 response(status, "application/json", format!("{body}\n").into_bytes())
             }
-            _ => response(StatusCode::NOT_FOUND, TEXT, b"/metrics /livez /readyz\n".to_vec()),
+            "/config/status" => {
+                let reload = self.live.last_reload();
+                let body = json!({
+                    "running": { "hash": running.gateway.hash, "since": timestamp(running.since) },
+                    "file": {
+                        "hash": reload.file,
+                        "read": timestamp(reload.at),
+                        "faults": reload.faults,
+                    },
+                    "current": reload.file.as_deref() == Some(&*running.gateway.hash) && reload.faults.is_empty(),
+                });
+                response(
+                    StatusCode::OK,
+                    "application/json",
+                    format!("{body}\n").into_bytes(),
+                )
+            }
+            _ => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                b"/metrics /livez /readyz /config/status\n".to_vec(),
+            ),
         }
     }
 }

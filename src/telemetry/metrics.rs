@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use http::Method;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::denial::Denial;
-use crate::gateway::live::Running;
+use crate::gateway::live::Live;
 use crate::telemetry::writer::Writer;
 
 /// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
@@ -28,6 +29,8 @@ pub struct Metrics {
     records_dropped: IntCounter,
     verdicts: IntGaugeVec,
     info: IntGaugeVec,
+    reload_successful: IntGauge,
+    reload_time: IntGauge,
 }
 
 impl Metrics {
@@ -88,6 +91,14 @@ impl Metrics {
                 Opts::new("durward_config_info", "The running configuration."),
                 &["hash"],
             )?,
+            reload_successful: IntGauge::new(
+                "durward_config_last_reload_successful",
+                "Whether what the configuration file holds is what runs.",
+            )?,
+            reload_time: IntGauge::new(
+                "durward_config_last_reload_timestamp_seconds",
+                "When the configuration file was last read.",
+            )?,
         };
         let Metrics {
             registry,
@@ -99,6 +110,8 @@ impl Metrics {
             records_dropped,
             verdicts,
             info,
+            reload_successful,
+            reload_time,
         } = &metrics;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
@@ -108,6 +121,8 @@ impl Metrics {
         registry.register(Box::new(records_dropped.clone()))?;
         registry.register(Box::new(verdicts.clone()))?;
         registry.register(Box::new(info.clone()))?;
+        registry.register(Box::new(reload_successful.clone()))?;
+        registry.register(Box::new(reload_time.clone()))?;
         Ok(metrics)
     }
 
@@ -141,7 +156,8 @@ impl Metrics {
 
     /// Everything, in Prometheus' text format.
     #[must_use]
-    pub fn text(&self, running: &Running, records: &Writer) -> Vec<u8> {
+    pub fn text(&self, live: &Live, records: &Writer) -> Vec<u8> {
+        let running = live.current();
         for state in running.memory.key_states() {
             let failures = i64::try_from(state.failures).unwrap_or(i64::MAX);
             self.key_failures
@@ -159,6 +175,10 @@ impl Metrics {
         }
         self.info.reset();
         self.info.with_label_values(&[&running.gateway.hash]).set(1);
+        let reload = live.last_reload();
+        self.reload_successful.set(i64::from(reload.faults.is_empty()));
+        self.reload_time
+            .set(i64::try_from(reload.at.seconds()).unwrap_or(i64::MAX));
         self.records_dropped
             .inc_by(records.dropped().saturating_sub(self.records_dropped.get()));
 

@@ -8,5 +8,8 @@ mod authn;
 mod forged;
 mod identity;
 mod keys;
+mod lifecycle;
+mod limits;
 mod oidc;
+mod reload;
 mod smoke;

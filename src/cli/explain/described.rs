@@ -14,7 +14,6 @@ use crate::clock::UnixTime;
 use crate::config::OneOrMany;
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::jwk::KeySet;
-use crate::gates::authn::verdicts::Verdicts;
 use crate::gates::network::client_address;
 use crate::gateway::Gateway;
 use crate::head::{Head, Malformed, RawHead};
@@ -153,11 +152,7 @@ impl Described {
                 .map_err(|_| "url: no path")?,
             headers: fields,
             peer: Peer { address, client, tls },
-            world: Recorded {
-                now,
-                keys: known,
-                verdicts: Verdicts::default(),
-            },
+            world: Recorded::new(gateway, now, known),
         })
     }
 }

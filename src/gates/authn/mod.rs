@@ -126,6 +126,7 @@ impl Authn {
                 client_id: verified.client_id.map(Into::into),
                 scopes: verified.scopes.into_iter().map(Into::into).collect(),
                 roles: verified.roles.into_iter().map(Into::into).collect(),
+                claims: verified.claims,
                 expires: verified.expires,
                 headers,
                 authenticated: Authenticated(()),

@@ -12,6 +12,7 @@ use super::findings::Findings;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, Plaintext, Redirect, TlsProfile, TlsVersion};
+use crate::gateway::certificates::Certificates;
 use crate::gateway::router::HostPattern;
 use crate::gateway::{Listener, Purpose, Route, TlsPolicy};
 
@@ -184,7 +185,7 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
         tls12,
         ciphers,
         ciphersuites,
-        certificates,
+        certificates: Certificates::new(certificates),
         http2: *http2,
         hsts,
     })
@@ -258,7 +259,7 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
     }
     let names: Vec<&String> = tls
         .iter()
-        .flat_map(|tls| &tls.certificates)
+        .flat_map(|tls| tls.certificates.all())
         .flat_map(|c| &c.names)
         .collect();
     for (index, route) in routes.iter().enumerate() {

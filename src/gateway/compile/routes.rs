@@ -6,11 +6,13 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 use super::findings::Findings;
+use super::limits::of_route;
 use crate::config::path::ConfigPath;
 use crate::config::{self, Auth, Match, OneOrMany, RequestRules};
 use crate::gates::authn::{Authn, IssuerPolicy};
 use crate::gates::authz::{Authz, Role};
 use crate::gates::content::{self, Content};
+use crate::gates::limits::Limit;
 use crate::gateway::policy::Public;
 use crate::gateway::router::{Claim, Conflict, HostPattern};
 use crate::gateway::{Access, Action, Route, RouteId};
@@ -26,6 +28,7 @@ const MAX_MAX_BODY: u64 = 1 << 30;
 struct Names<'a> {
     issuers: &'a [IssuerPolicy],
     roles: &'a BTreeMap<String, Role>,
+    limits: &'a [Limit],
     upstreams: &'a [Upstream],
 }
 
@@ -54,6 +57,7 @@ pub(super) fn compile(
     routes: &[config::Route],
     issuers: &[IssuerPolicy],
     roles: &BTreeMap<String, Role>,
+    limits: &[Limit],
     upstreams: &[Upstream],
     findings: &mut Findings<'_>,
 ) -> (Vec<Route>, Vec<Claim>) {
@@ -64,6 +68,7 @@ pub(super) fn compile(
     let names = Names {
         issuers,
         roles,
+        limits,
         upstreams,
     };
     let (mut compiled, mut claims, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -96,6 +101,7 @@ fn route(
         matches,
         auth,
         public,
+        limits,
         request,
         upstream,
         respond,
@@ -146,6 +152,7 @@ fn route(
             }
         }
     };
+    let is_public = matches!(access, Access::Public(_));
     let action = action(at, upstream.as_deref(), respond.as_ref(), names, findings);
     let spelled: Vec<&str> = methods.iter().map(Method::as_str).collect();
     let default_name = match &host {
@@ -168,6 +175,7 @@ fn route(
         methods: methods.into(),
         path: path.as_str().into(),
         access,
+        limits: of_route(&at.key("limits"), limits, names.limits, is_public, findings),
         content: content(&at.key("request"), request, findings),
         action,
         line: findings.line(&at_match),
@@ -303,7 +311,7 @@ fn content(at: &ConfigPath, rules: &RequestRules, findings: &mut Findings<'_>) -
         .clone()
         .unwrap_or_else(|| vec!["application/json".to_owned()]);
     for (index, media_type) in types.iter().enumerate() {
-        if content::essence(media_type) != Some(media_type.as_str()) {
+        if media_type != content::ANY && content::essence(media_type) != Some(media_type.as_str()) {
             let at = at.key("content_types").index(index);
             findings.error(
                 &at,

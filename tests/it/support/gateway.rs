@@ -200,8 +200,49 @@ fn is_up(child: &mut Child, listeners: [SocketAddr; 3]) -> bool {
     false
 }
 
+impl Gateway {
+    /// The process that serves now, which is another one after an upgrade. Needs `server: { state_dir: state }`.
+    pub fn serving(&self) -> Option<u32> {
+        std::fs::read_to_string(self.folder.0.join("state/pid"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// Sends a signal to a process of this gateway.
+    pub fn signal(&self, name: &str, pid: u32) {
+        assert!(
+            Command::new("kill")
+                .args([name, &pid.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Whether the process that was started has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// The verb of the command line on this gateway's configuration.
+    pub fn command(&self, verb: &str) -> Command {
+        let mut command = binary();
+        command
+            .arg(verb)
+            .arg("-c")
+            .arg(self.folder.0.join("durward.yaml"));
+        command
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
+        // a successor is nobody's child
+        if let Some(pid) = self.serving().filter(|pid| *pid != self.child.id()) {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::gateway::CertifiedKey;
+use super::CertifiedKey;
 
 /// The certificates of a listener, by name.
 #[derive(Debug)]
@@ -27,6 +27,12 @@ impl Certificates {
             }
         }
         Certificates { all, exact, wildcard }
+    }
+
+    /// All of them, in the order of the file.
+    #[must_use]
+    pub fn all(&self) -> &[CertifiedKey] {
+        &self.all
     }
 
     /// For a client that asks for `name`, in lower case; the default where it asks for none, or for one that no
