@@ -1,5 +1,6 @@
 //! What is known of one request while it is under way. It records itself when it goes, however it goes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,8 +48,8 @@ pub struct RequestCtx {
     pub(super) hsts: Option<HeaderValue>,
     /// Bytes of body read so far.
     pub(super) received: u64,
-    /// Attempts to connect so far.
-    pub(super) attempts: u8,
+    /// Targets that no connection could be made to.
+    pub(super) tried: Vec<SocketAddr>,
     /// When the first target was chosen.
     pub(super) forwarded: Option<Instant>,
     /// Whether a connection to the upstream was had.
@@ -84,7 +85,7 @@ impl RequestCtx {
             trace: Trace::default(),
             hsts: None,
             received: 0,
-            attempts: 0,
+            tried: Vec::new(),
             forwarded: None,
             connected: false,
             replacement: None,
