@@ -14,7 +14,7 @@ use crate::clock::UnixTime;
 use crate::denial::Denial;
 use crate::gateway::live::{Live, Running};
 use crate::gateway::policy::Public;
-use crate::gateway::{Access, Gateway, Route};
+use crate::gateway::{Access, Gateway, Route, RouteId};
 use crate::head::Head;
 use crate::pipeline::Admitted;
 use crate::request::Peer;
@@ -119,7 +119,17 @@ impl RequestCtx {
 
     /// The upstream that the ticket leads to. No ticket, no upstream.
     pub(super) fn upstream(&self) -> Option<&Upstream> {
-        let route = self.gateway().route(self.admitted()?.route())?;
+        self.upstream_of(self.admitted()?.route())
+    }
+
+    /// The upstream that was asked, whatever came of it.
+    fn asked(&self) -> Option<&Upstream> {
+        self.forwarded?;
+        self.upstream_of(self.trace.route?)
+    }
+
+    fn upstream_of(&self, route: RouteId) -> Option<&Upstream> {
+        let route = self.gateway().route(route)?;
         match route.action {
             crate::gateway::Action::Upstream(index) => self.gateway().upstreams.get(index),
             crate::gateway::Action::Respond { .. } => None,
@@ -224,7 +234,7 @@ impl RequestCtx {
             },
             gate: denial.map(|denial| denial.gate().as_str()),
             reason,
-            upstream: self.upstream().map(|upstream| &*upstream.name),
+            upstream: self.asked().map(|upstream| &*upstream.name),
             config: gateway.hash.get(..12).unwrap_or_default(),
         };
         self.telemetry.records.write(record.line());
