@@ -2,6 +2,14 @@
 //!
 //! Each test cites the requirements that it proves (`// S49`).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy allows these in test functions, not in what they call"
+)]
+
 mod support;
 
 mod authn;
@@ -13,3 +21,4 @@ mod limits;
 mod oidc;
 mod reload;
 mod smoke;
+mod upstream;

@@ -105,7 +105,7 @@ impl Origin {
     }
 
     pub fn answering(behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Origin {
-        Origin::serving(any_port(), behaviour, |stream| Some(stream))
+        Origin::serving(any_port(), behaviour, Some)
     }
 
     /// The same at this address.
