@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::Gateway;
 use crate::clock::UnixTime;
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::meters::Meters;
 use crate::world::live::Memory;
 
 /// A snapshot in use. A request holds the one it began with until it ends.
@@ -17,6 +18,8 @@ pub struct Running {
     pub gateway: Gateway,
     /// Keys, verdicts and counters.
     pub memory: Memory,
+    /// Metrics of its routes.
+    pub meters: Meters,
     /// Since when.
     pub since: UnixTime,
 }
@@ -48,6 +51,7 @@ impl Live {
     pub fn new(gateway: Gateway) -> Live {
         let memory = Memory::new(&gateway, None);
         let since = UnixTime::of_system();
+        let meters = Meters::new(&gateway);
         let reload = Reload {
             at: since,
             file: Some(gateway.hash.clone()),
@@ -57,6 +61,7 @@ impl Live {
             running: ArcSwap::from_pointee(Running {
                 gateway,
                 memory,
+                meters,
                 since,
             }),
             last_reload: ArcSwap::from_pointee(reload),
@@ -93,9 +98,11 @@ impl Live {
     pub(super) fn exchange(&self, gateway: Gateway) {
         let memory = Memory::new(&gateway, Some(&self.current().memory));
         let since = UnixTime::of_system();
+        let meters = Meters::new(&gateway);
         self.running.store(Arc::new(Running {
             gateway,
             memory,
+            meters,
             since,
         }));
         self.exchanged.send_modify(|count| *count += 1);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Version};
@@ -20,6 +20,7 @@ use crate::pipeline::Admitted;
 use crate::request::Peer;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Record, seconds, timestamp};
+use crate::telemetry::traceparent::TraceContext;
 use crate::trace::Trace;
 use crate::upstream::Upstream;
 
@@ -44,6 +45,9 @@ pub struct RequestCtx {
     pub(super) phase: Phase,
     pub(super) head: Option<Head>,
     pub(super) peer: Peer,
+    pub(super) tracing: Option<TraceContext>,
+    /// Whether the client's trace goes on.
+    pub(super) trace_went_on: bool,
     pub(super) trace: Trace,
     pub(super) hsts: Option<HeaderValue>,
     /// Bytes of body read so far.
@@ -82,6 +86,8 @@ impl RequestCtx {
             phase: Phase::Arrived,
             head: None,
             peer: Peer::default(),
+            tracing: None,
+            trace_went_on: false,
             trace: Trace::default(),
             hsts: None,
             received: 0,
@@ -166,9 +172,38 @@ impl RequestCtx {
         }
     }
 
+    fn count(&self, reason: Option<&str>, scheme: &'static str, duration: Duration) {
+        let metrics = &self.telemetry.metrics;
+        let route = self.route();
+        let method = self.head.as_ref().map(Head::method);
+        if let (None, Some(id), Some(route), Some(method), Some(status)) =
+            (reason, self.trace.route, route, method, self.outcome.status)
+        {
+            let labels = (method.clone(), status, scheme);
+            return self
+                .running
+                .meters
+                .allowed(metrics, (id, route), labels, duration);
+        }
+        let (name, path) = route.map_or(("", ""), |route| (&*route.id, &*route.path));
+        match self.denied() {
+            Some(denial) => metrics.denied(name, denial),
+            // allowed, and broken off
+            None => metrics.allowed(name).inc(),
+        }
+        metrics
+            .duration(
+                method,
+                path,
+                self.outcome.status,
+                scheme,
+                reason.unwrap_or_default(),
+            )
+            .observe(duration.as_secs_f64());
+    }
+
     fn record(&self) {
         let route = self.route();
-        let route_name = route.map_or("", |route| &*route.id);
         let denial = self.denied();
         let reason = match denial {
             Some(denial) => Some(denial.reason()),
@@ -178,16 +213,7 @@ impl RequestCtx {
         let duration = self.started.elapsed();
         let scheme = if self.peer.tls.is_some() { "https" } else { "http" };
         let head = self.head.as_ref();
-        let metrics = &self.telemetry.metrics;
-        metrics.decision(route_name, self.public().is_some(), denial);
-        metrics.request(
-            head.map(Head::method),
-            route.map_or("", |route| &*route.path),
-            self.outcome.status,
-            scheme,
-            reason.unwrap_or_default(),
-            duration,
-        );
+        self.count(reason, scheme, duration);
         if !self.telemetry.records.is_on() {
             return;
         }
@@ -198,6 +224,8 @@ impl RequestCtx {
         let record = Record {
             timestamp: timestamp(self.arrived),
             id: self.id.hyphenated().encode_lower(&mut buffer),
+            trace_id: self.tracing.map(|tracing| tracing.trace_id()),
+            span_id: self.tracing.map(|tracing| tracing.span_id()),
             method: head.map(|head| head.method().as_str()),
             scheme,
             host: head.map(Head::host),

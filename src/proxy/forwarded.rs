@@ -15,6 +15,7 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Whether a header is one that only we write, in any spelling.
@@ -73,6 +74,13 @@ pub(super) fn write(
     request.insert_header(PORT, port)?;
     let mut buffer = Uuid::encode_buffer();
     request.insert_header(REQUEST_ID, &*ctx.id.hyphenated().encode_lower(&mut buffer))?;
+    if let Some(tracing) = &ctx.tracing {
+        request.insert_header(TRACEPARENT, tracing.to_string())?;
+        // the state of a trace that does not go on belongs to nobody
+        if !ctx.trace_went_on {
+            request.remove_header("tracestate");
+        }
+    }
     request.append_header(header::VIA, "1.1 durward")?;
     Ok(())
 }

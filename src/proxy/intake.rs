@@ -15,10 +15,19 @@ use crate::head::{Head, RawHead};
 use crate::listener::tls::Secured;
 use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
+use crate::telemetry::traceparent::TraceContext;
 
 /// Decides, and answers everything that does not go upstream. `true`: answered.
 pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
     ctx.peer = peer(session, ctx);
+    let traceparent = session
+        .req_header()
+        .headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok());
+    let (tracing, went_on) = TraceContext::next(traceparent);
+    ctx.tracing = Some(tracing);
+    ctx.trace_went_on = went_on;
     match admit(session, ctx).await {
         Err(denial) => {
             reply::deny(session, ctx, denial).await?;

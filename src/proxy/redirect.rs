@@ -98,17 +98,19 @@ impl Redirect {
             .as_u16();
         let reason = denial.map(Denial::reason);
         let running = self.live.current();
-        if denial.is_some() {
-            self.telemetry.metrics.decision("", false, denial);
+        let metrics = &self.telemetry.metrics;
+        if let Some(denial) = denial {
+            metrics.denied("", denial);
         }
-        self.telemetry.metrics.request(
-            head.map(Head::method),
-            "",
-            Some(status),
-            "http",
-            reason.unwrap_or_default(),
-            started.elapsed(),
-        );
+        metrics
+            .duration(
+                head.map(Head::method),
+                "",
+                Some(status),
+                "http",
+                reason.unwrap_or_default(),
+            )
+            .observe(started.elapsed().as_secs_f64());
         if !self.telemetry.records.is_on() {
             return;
         }

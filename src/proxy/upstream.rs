@@ -73,7 +73,13 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
             .map_err(|why| Error::because(ErrorType::InternalError, "canonical target", why))?;
         request.set_uri(target.into());
     }
-    request.insert_header(header::HOST, head.authority())?;
+    if request
+        .headers
+        .get(header::HOST)
+        .is_none_or(|host| host.as_bytes() != head.authority().as_bytes())
+    {
+        request.insert_header(header::HOST, head.authority())?;
+    }
 
     let ours = &ctx.gateway().identity_headers;
     let foreign: Vec<_> = request

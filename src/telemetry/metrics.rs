@@ -1,11 +1,9 @@
 //! Counters and histograms. Labels come from enums and from configured names only: no client can make a series.
 
-use std::time::Duration;
-
 use http::Method;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::denial::Denial;
@@ -126,32 +124,38 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// A request ended.
-    pub fn request(
+    /// The histogram of requests with these labels.
+    #[must_use]
+    pub fn duration(
         &self,
         method: Option<&Method>,
         route: &str,
         status: Option<u16>,
         scheme: &str,
         error: &str,
-        duration: Duration,
-    ) {
+    ) -> Histogram {
         let code = status.map_or(String::new(), |status| status.to_string());
         self.duration
             .with_label_values(&[known(method), route, &code, scheme, error])
-            .observe(duration.as_secs_f64());
     }
 
-    /// A decision was made; `denial`: why not.
-    pub fn decision(&self, route: &str, public: bool, denial: Option<&Denial>) {
-        let labels = match denial {
-            None => [route, "", "allow", ""],
-            Some(denial) => [route, denial.gate().as_str(), "deny", denial.reason()],
-        };
-        self.decisions.with_label_values(&labels).inc();
-        if public && denial.is_none() {
-            self.public.with_label_values(&[route]).inc();
-        }
+    /// The counter of allowed requests of a route.
+    #[must_use]
+    pub fn allowed(&self, route: &str) -> IntCounter {
+        self.decisions.with_label_values(&[route, "", "allow", ""])
+    }
+
+    /// The counter of requests that a route admitted without a credential.
+    #[must_use]
+    pub fn public(&self, route: &str) -> IntCounter {
+        self.public.with_label_values(&[route])
+    }
+
+    /// A request was refused.
+    pub fn denied(&self, route: &str, denial: &Denial) {
+        self.decisions
+            .with_label_values(&[route, denial.gate().as_str(), "deny", denial.reason()])
+            .inc();
     }
 
     /// Everything, in Prometheus' text format.
