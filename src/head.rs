@@ -150,6 +150,7 @@ impl Head {
         let host = Host::parse(raw.uri, raw.headers, raw.version)?;
         connection::check(raw.headers)?;
         let body = BodyLength::parse(raw.headers, raw.version, raw.ended)?;
+        connection::check(raw.headers)?;
         let path = CanonicalPath::parse(raw.uri)?;
         path::check_query(raw.uri.query())?;
         Ok(Head {

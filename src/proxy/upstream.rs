@@ -8,7 +8,7 @@ use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
 use pingora::http::RequestHeader;
 use pingora_core::protocols::ALPN;
-use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
@@ -31,7 +31,7 @@ pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     let Some(upstream) = ctx.upstream() else {
         return Error::e_explain(ErrorType::InternalError, "no ticket");
     };
-    let Some(address) = upstream.next() else {
+    let Some(address) = upstream.next(&ctx.tried) else {
         return Err(Error::explain(UNRESOLVED, "no target has an address").into_up());
     };
     let timeouts = upstream.timeouts;
@@ -119,11 +119,11 @@ fn join_cookies(request: &mut RequestHeader) -> Result<()> {
 }
 
 /// No connection: another target, while the upstream allows it.
-pub(super) fn not_connected(ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
+pub(super) fn not_connected(peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
     let retries = ctx.upstream().map_or(0, |upstream| upstream.connect_retries);
     // a certificate that is not acceptable is no reason to try elsewhere: somebody may be in between
-    if ctx.attempts < retries && !is_tls(error.etype()) {
-        ctx.attempts += 1;
+    if ctx.tried.len() < usize::from(retries) && !is_tls(error.etype()) {
+        ctx.tried.extend(peer.address().as_inet().copied());
         error.set_retry(true);
     }
     error

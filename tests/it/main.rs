@@ -2,14 +2,28 @@
 //!
 //! Each test cites the requirements that it proves (`// S49`).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy allows these in test functions, not in what they call"
+)]
+
 mod support;
 
+mod authn;
 mod content;
 mod denials;
+mod forged;
 mod head;
+mod identity;
+mod keys;
 mod lifecycle;
 mod limits;
+mod oidc;
 mod reload;
 mod routing;
 mod smoke;
 mod transport;
+mod upstream;

@@ -185,7 +185,7 @@ impl Start {
                 .stderr(err)
                 .spawn()
                 .unwrap();
-            if is_up(&mut child, admin) {
+            if is_up(&mut child, [admin, http, https]) {
                 return Gateway {
                     https,
                     http,
@@ -207,15 +207,17 @@ impl Start {
     }
 }
 
-/// All listeners answer once the admin port does: it is added last. Waits for all the same.
-fn is_up(child: &mut Child, admin: SocketAddr) -> bool {
+/// Waits until every listener takes connections.
+fn is_up(child: &mut Child, listeners: [SocketAddr; 3]) -> bool {
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        if std::net::TcpStream::connect(admin).is_ok() {
-            std::thread::sleep(Duration::from_millis(30));
+        if listeners
+            .iter()
+            .all(|address| std::net::TcpStream::connect(address).is_ok())
+        {
             return true;
         }
         std::thread::sleep(Duration::from_millis(10));

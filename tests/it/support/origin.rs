@@ -106,7 +106,14 @@ impl Origin {
     }
 
     pub fn answering(behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Origin {
-        Origin::serving(behaviour, |stream| Some(stream))
+        Origin::serving(any_port(), behaviour, Some)
+    }
+
+    /// The same at this address.
+    pub fn at(address: SocketAddr, behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Origin {
+        Origin::serving(TcpListener::bind(address).unwrap(), behaviour, |stream| {
+            Some(stream)
+        })
     }
 
     /// The same behind TLS, with this certificate and key in PEM.
@@ -124,14 +131,14 @@ impl Origin {
             .set_private_key(&openssl::pkey::PKey::private_key_from_pem(key).unwrap())
             .unwrap();
         let acceptor = acceptor.build();
-        Origin::serving(behaviour, move |stream| acceptor.accept(stream).ok())
+        Origin::serving(any_port(), behaviour, move |stream| acceptor.accept(stream).ok())
     }
 
     fn serving<S: Read + Write>(
+        listener: TcpListener,
         behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
         wrap: impl Fn(TcpStream) -> Option<S> + Send + Sync + 'static,
     ) -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
@@ -180,6 +187,10 @@ impl Origin {
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
+}
+
+fn any_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
 fn serve<S: Read + Write>(stream: S, log: &Mutex<Vec<Seen>>, begun: &AtomicUsize, behaviour: &Behaviour) {
