@@ -86,6 +86,7 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
     let router = Router::new(&claims)
         .map_err(|conflicts| routes::report(conflicts, &routes, findings))
         .unwrap_or_default();
+    listeners::check_admin(&listeners, admin, findings);
     listeners::check_names(&listeners, &routes, findings);
 
     let mut policy = DefaultHasher::new();

@@ -330,6 +330,14 @@ pub(super) fn report(conflicts: Vec<Conflict>, routes: &[Route], findings: &mut 
                     "",
                 );
             }
+            Conflict::Beside { route, other } => {
+                let (id, line) = routes.get(other.0).map_or(("?", 0), |other| (&*other.id, other.line));
+                findings.error(
+                    &root.index(route.0).key("match").key("path"),
+                    format!("cannot stand beside the path of the route `{id}` (line {line})"),
+                    "one has a parameter where the other takes the rest: give them different literal segments",
+                );
+            }
             Conflict::Path { route, why } => findings.error(&root.index(route.0).key("match").key("path"), why, ""),
         }
     }
