@@ -4,5 +4,6 @@
 
 mod support;
 
+mod config_keys;
 mod prove;
 mod smoke;
