@@ -89,7 +89,7 @@ pub struct Server {
     /// Seconds that requests under way get after SIGTERM, 0 to 3600. Default: 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_period_seconds: Option<u64>,
-    /// Idle upstream connections kept, for each thread, 0 to 100000. Default: 128.
+    /// Idle upstream connections kept, for each thread, 1 to 100000. Default: 128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_keepalive_pool_size: Option<usize>,
 }

@@ -119,7 +119,8 @@ fn server(server: &Server, findings: &mut Findings<'_>) -> String {
     let wide = |n: Option<usize>| n.and_then(|n| u64::try_from(n).ok());
     range("threads", wide(*threads), 1, 1024);
     range("grace_period_seconds", *grace_period_seconds, 0, 3600);
-    range("upstream_keepalive_pool_size", wide(*upstream_keepalive_pool_size), 0, 100_000);
+    // Pingora makes room before it puts a connection in, so that 0 would keep one all the same
+    range("upstream_keepalive_pool_size", wide(*upstream_keepalive_pool_size), 1, 100_000);
 
     let server = Server {
         threads: threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)),

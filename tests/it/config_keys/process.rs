@@ -1,11 +1,11 @@
 //! `version:`, `server:`, `admin:`, `records:`
 
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use super::Row;
 use super::observe::{PUBLIC, check, offline, plaintext};
-use crate::support::{Client, Origin, Reply, eventually, free_address};
+use crate::support::{Client, Origin, Reply, eventually};
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -28,7 +28,7 @@ pub fn rows() -> Vec<Row> {
         },
         Row {
             key: "server.upstream_keepalive_pool_size",
-            settings: [("0", "2 connections for 2 requests"), ("128", "1 connections for 2 requests")],
+            settings: [("1", "opens connections again"), ("128", "keeps its connections")],
             observe: upstream_connections,
         },
         Row {
@@ -144,16 +144,25 @@ fn through(origin: &Origin) -> String {
     )
 }
 
+/// Two requests at a time need two connections; how many are needed when that happens again and again?
 fn upstream_connections(size: &str) -> String {
-    let origin = Origin::start();
+    let together = Arc::new(Barrier::new(2));
+    let origin = Origin::answering(move |_| {
+        together.wait();
+        Reply::ok()
+    });
     let server = format!("server: {{ threads: 1, upstream_keepalive_pool_size: {size} }}\n");
     let gateway = plaintext(&(server + &through(&origin))).start();
-    let mut client = Client::new(gateway.https).connect();
-    for _ in 0..2 {
-        client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(client.answer().status, 200);
+    let mut clients = [Client::new(gateway.https).connect(), Client::new(gateway.https).connect()];
+    for _ in 0..20 {
+        for client in &mut clients {
+            client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().status, 200);
+        }
     }
-    format!("{} connections for 2 requests", origin.connections())
+    if origin.connections() > 10 { "opens connections again" } else { "keeps its connections" }.to_owned()
 }
 
 /// The sink is a pipe that is open and never read: it takes what a pipe takes, and then the writer waits.
@@ -171,9 +180,4 @@ fn records_to_a_reader_that_sleeps(queue: &str) -> String {
     let metrics = gateway.admin("/metrics").text();
     let lost = metrics.lines().find(|line| line.starts_with("durward_records_dropped_total ")).unwrap();
     if lost.ends_with(" 0") { "no record lost" } else { "records lost" }.to_owned()
-}
-
-/// An address that nobody listens on.
-pub fn nobody() -> String {
-    free_address().to_string()
 }

@@ -16,11 +16,19 @@ pub fn rows() -> Vec<Row> {
             key: "listeners[].address",
             settings: [("{https}", "on the one address"), ("{http}", "on the other")],
             observe: |address| {
-                let gateway = plaintext(PUBLIC).replacing("{https}", address).start();
-                match (Client::new(gateway.https).try_connect(), Client::new(gateway.http).try_connect()) {
-                    (Ok(_), Err(_)) => "on the one address".to_owned(),
-                    (Err(_), Ok(_)) => "on the other".to_owned(),
-                    _ => "on both or none".to_owned(),
+                let body = PUBLIC.replace("respond: 200", "respond: { status: 200, body: it }");
+                let gateway = plaintext(&body).replacing("{https}", address).start();
+                let at = |address| {
+                    let answer = Client::new(address).try_connect().ok().and_then(|mut connection| {
+                        connection.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                        connection.try_answer("GET")
+                    });
+                    answer.is_some_and(|answer| answer.text() == "it")
+                };
+                match (at(gateway.https), at(gateway.http)) {
+                    (true, false) => "on the one address".to_owned(),
+                    (false, true) => "on the other".to_owned(),
+                    both => format!("{both:?}"),
                 }
             },
         },

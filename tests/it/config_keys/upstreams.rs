@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::Row;
 use super::observe::running;
-use super::process::nobody;
-use crate::support::{Authority, Gateway, Origin, Reply};
+use crate::support::{Authority, Gateway, Origin, Reply, refusing_address};
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -60,13 +59,13 @@ pub fn rows() -> Vec<Row> {
             observe: |span| outcome_of_a_slow_service(&format!("total: {span}")),
         },
         Row {
-            // more than the sockets on the way take, to somebody who is late to read
+            // more than the sockets on the way take, to somebody who is late to read; an answer is waited for even then
             key: "upstreams.*.timeouts.write",
             settings: [("10s", "200"), ("100ms", "504 upstream_timeout")],
             observe: |span| {
                 let origin = Origin::start();
                 let gateway = running(&service(&format!(
-                    "targets: [\"{}\"], timeouts: {{ write: {span} }}",
+                    "targets: [\"{}\"], timeouts: {{ write: {span}, read: 3s }}",
                     late(origin.address)
                 )));
                 outcome(&gateway, &"x".repeat(24 << 20))
@@ -88,7 +87,7 @@ pub fn rows() -> Vec<Row> {
             key: "upstreams.*.connect_retries",
             settings: [("0", "502 upstream_connect_failed"), ("1", "200")],
             observe: |retries| {
-                let (nobody, origin) = (nobody(), Origin::start());
+                let ((_held, nobody), origin) = (refusing_address(), Origin::start());
                 let gateway = running(&service(&format!(
                     "targets: [\"{nobody}\", \"{}\"], connect_retries: {retries}",
                     origin.address
