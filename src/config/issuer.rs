@@ -82,7 +82,7 @@ pub struct ClaimPaths {
 
 /// One name or a list of them.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a name, or a list of names")]
 pub enum OneOrMany {
     /// A single name.
     One(String),

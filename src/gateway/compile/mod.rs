@@ -78,11 +78,18 @@ fn gateway(config: Config, text: &str, findings: &mut Findings<'_>) -> Option<Ga
     let records = observe::records(&records, findings);
     let listeners = listeners::compile(&listeners, findings);
     let trusted_proxies = listeners::networks(&trusted_proxies, findings);
-    let issuers = issuers::compile(&issuers, findings);
+    // names that were written, whether or not what they stand for could be compiled
+    let declared = routes::Declared {
+        issuers: issuers.keys().map(String::as_str).collect(),
+        upstreams: upstreams.keys().map(String::as_str).collect(),
+    };
+    let compiled_issuers = issuers::compile(&issuers, findings);
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
-    let upstreams = upstreams::compile(&upstreams, findings);
-    let (routes, claims) = routes::compile(&routes, &issuers, &roles, &upstreams, findings);
+    let compiled_upstreams = upstreams::compile(&upstreams, findings);
+    let (routes, claims) =
+        routes::compile(&routes, &declared, &compiled_issuers, &roles, &compiled_upstreams, findings);
+    let (issuers, upstreams) = (compiled_issuers, compiled_upstreams);
     let router = Router::new(&claims)
         .map_err(|conflicts| routes::report(conflicts, &routes, findings))
         .unwrap_or_default();

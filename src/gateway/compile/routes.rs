@@ -22,8 +22,15 @@ const MAX_BODY: u64 = 1 << 20;
 /// Nothing in front of a service needs more.
 const MAX_MAX_BODY: u64 = 1 << 30;
 
+/// Names that the file has, even where what they stand for has faults: those are not unknown.
+pub(super) struct Declared<'a> {
+    pub issuers: Vec<&'a str>,
+    pub upstreams: Vec<&'a str>,
+}
+
 /// What routes refer to by name.
 struct Names<'a> {
+    declared: &'a Declared<'a>,
     issuers: &'a [IssuerPolicy],
     roles: &'a BTreeMap<String, Role>,
     upstreams: &'a [Upstream],
@@ -46,6 +53,7 @@ pub(super) fn roles(
 
 pub(super) fn compile(
     routes: &[config::Route],
+    declared: &Declared<'_>,
     issuers: &[IssuerPolicy],
     roles: &BTreeMap<String, Role>,
     upstreams: &[Upstream],
@@ -55,7 +63,7 @@ pub(super) fn compile(
     if routes.is_empty() {
         findings.incomplete(&root, "there is no route: everything would be refused", "");
     }
-    let names = Names { issuers, roles, upstreams };
+    let names = Names { declared, issuers, roles, upstreams };
     let (mut compiled, mut claims, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (index, route) in routes.iter().enumerate() {
         let at = root.index(index);
@@ -148,8 +156,9 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
     let issuers = asked.iter().enumerate().filter_map(|(index, name)| {
         let at = if matches!(jwt, OneOrMany::One(_)) { at_jwt.clone() } else { at_jwt.index(index) };
         let found = names.issuers.iter().position(|issuer| *issuer.name == **name);
-        if found.is_none() {
-            findings.unknown(&at, "issuer", "issuers", name, names.issuers.iter().map(|issuer| &*issuer.name));
+        let declared = &names.declared.issuers;
+        if found.is_none() && !declared.contains(&name.as_str()) {
+            findings.unknown(&at, "issuer", "issuers", name, declared.iter().copied());
         }
         found
     });
@@ -193,8 +202,10 @@ fn action(
         (Some(name), None) => match names.upstreams.iter().position(|upstream| *upstream.name == *name) {
             Some(index) => Action::Upstream(index),
             None => {
-                let known = names.upstreams.iter().map(|upstream| &*upstream.name);
-                findings.unknown(&at.key("upstream"), "upstream", "upstreams", name, known);
+                let declared = &names.declared.upstreams;
+                if !declared.contains(&name) {
+                    findings.unknown(&at.key("upstream"), "upstream", "upstreams", name, declared.iter().copied());
+                }
                 nothing
             }
         },
