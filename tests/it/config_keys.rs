@@ -7,7 +7,7 @@ mod callers;
 mod observe;
 mod process;
 mod routes;
-mod schema;
+pub mod schema;
 mod sockets;
 mod upstreams;
 

@@ -4,6 +4,9 @@
 
 mod support;
 
+mod cli;
+mod conf;
 mod config_keys;
+mod golden;
 mod prove;
 mod smoke;
