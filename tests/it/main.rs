@@ -7,6 +7,7 @@ mod support;
 mod cli;
 mod conf;
 mod config_keys;
+mod demo;
 mod golden;
 mod prove;
 mod smoke;

@@ -23,6 +23,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
+use crate::golden;
 use crate::support::gateway::binary;
 use crate::support::{Gateway as Process, Keys};
 
@@ -325,4 +326,29 @@ fn the_running_gateway_needs_no_credential_if_and_only_if_prove_lists_a_matching
     run.unwrap_or_else(|why| panic!("{why}"));
     let (admitted, refused) = (admitted.get(), refused.get());
     assert!(admitted > 20 && refused > 20, "{admitted} admitted and {refused} refused say little");
+}
+
+// S92, M2
+#[test]
+fn prove_points_at_plain_http_at_routes_without_authorization_and_at_upstreams_without_a_route() {
+    let file = golden::path("explain.yaml");
+    let output = binary().args(["prove", "--json", "-c"]).arg(&file).output().unwrap();
+    let proof: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings: Vec<&str> = proof["findings"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+    assert_eq!(
+        findings,
+        [
+            "127.0.0.1:8081 proxies plain HTTP: TLS ends at the load balancer",
+            "route `POST /v1/vehicles/{vin}/history` (line 17) authenticates but does not authorize: any valid token will do",
+            "upstream `parts` is used by no route",
+        ]
+    );
+    for route in proof["routes"].as_array().unwrap() {
+        assert_eq!(route["transport"], Value::Null, "a listener without TLS leaves the layer out for all");
+    }
+    let printed = binary().args(["prove", "-c"]).arg(&file).output().unwrap().stdout;
+    let printed = String::from_utf8(printed).unwrap();
+    for finding in findings {
+        assert!(printed.contains(&format!("\n  {finding}\n")), "{printed}");
+    }
 }
