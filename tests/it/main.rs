@@ -10,4 +10,5 @@ mod config_keys;
 mod demo;
 mod golden;
 mod prove;
+mod readme;
 mod smoke;
