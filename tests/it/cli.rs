@@ -11,8 +11,7 @@ use crate::support::client::request;
 use crate::support::gateway::binary;
 use crate::support::{Folder, Gateway, Keys};
 
-const PUBLIC: &str =
-    "routes:\n- { match: { methods: [GET], path: / }, public: { reason: test, owner: tests }, respond: 200 }\n";
+const PUBLIC: &str = "routes:\n- { match: { methods: [GET], path: / }, public: { reason: test, owner: tests }, respond: 200 }\n";
 
 /// Runs the binary in a folder.
 fn run_in(folder: &Path, arguments: &[&str]) -> Output {
@@ -49,7 +48,12 @@ fn the_exit_code_says_good_bad_or_not_understood() {
         (vec![], 2),
     ] {
         let output = run_in(&folder.0, &arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
         assert_eq!(output.stderr.is_empty(), code == 0, "{arguments:?}");
     }
 }
@@ -77,7 +81,10 @@ fn a_thing_with_a_fault_is_not_unknown_to_what_names_it() {
          routes: [{ match: { methods: [GET], path: / }, auth: { jwt: main }, upstream: service }]\n",
     );
     let said = text(&run_in(&folder.0, &["check", "-c", "file.yaml"]).stderr);
-    assert!(said.contains("cannot read none.json") && said.contains("is not a DNS name"), "{said}");
+    assert!(
+        said.contains("cannot read none.json") && said.contains("is not a DNS name"),
+        "{said}"
+    );
     assert!(said.ends_with("2 errors, 0 warnings\n"), "{said}");
 }
 
@@ -114,7 +121,10 @@ fn what_is_secret_is_never_repeated() {
                     .unwrap();
                 let said = text(&output.stdout) + &text(&output.stderr);
                 assert_eq!(output.status.code(), Some(1), "{certificate}");
-                assert!(!said.contains("CANARY") && said.contains("file.yaml:"), "{certificate}: {said}");
+                assert!(
+                    !said.contains("CANARY") && said.contains("file.yaml:"),
+                    "{certificate}: {said}"
+                );
             }
         }
     }
@@ -126,7 +136,10 @@ fn version_names_the_tls_library() {
     let output = run_in(Path::new("."), &["version", "--json"]);
     let version: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(version["durward"], env!("CARGO_PKG_VERSION"));
-    assert!(version["tls_library"].as_str().unwrap().starts_with("OpenSSL 3."), "{version}");
+    assert!(
+        version["tls_library"].as_str().unwrap().starts_with("OpenSSL 3."),
+        "{version}"
+    );
     assert!(text(&run_in(Path::new("."), &["version"]).stdout).contains("OpenSSL 3."));
 }
 
@@ -150,7 +163,9 @@ fn schema_is_a_json_schema_without_loose_ends() {
     references(&schema, &mut found);
     assert!(found.len() > 20);
     for reference in found {
-        let target = reference.strip_prefix('#').and_then(|pointer| schema.pointer(pointer));
+        let target = reference
+            .strip_prefix('#')
+            .and_then(|pointer| schema.pointer(pointer));
         assert!(target.is_some_and(Value::is_object), "{reference}");
     }
 }
@@ -165,7 +180,10 @@ fn a_bad_file_is_not_run() {
     let output = run_in(&folder.0, &["run", "-c", "bad.yaml"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("unknown key `metods`") && !said.contains("cannot listen"), "{said}");
+    assert!(
+        said.contains("unknown key `metods`") && !said.contains("cannot listen"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -179,17 +197,36 @@ fn an_address_in_use_is_named_and_ends_the_run() {
         (taken.1.to_string(), free.to_string(), taken.1.to_string()),
         (free.to_string(), taken.1.to_string(), taken.1.to_string()),
         // each of these two is free, both are not
-        (format!("0.0.0.0:{}", free.port()), free.to_string(), free.to_string()),
+        (
+            format!("0.0.0.0:{}", free.port()),
+            free.to_string(),
+            free.to_string(),
+        ),
     ] {
-        folder.write("file.yaml", format!("admin: {{ address: \"{admin}\" }}\n{}", plaintext(&listener)));
+        folder.write(
+            "file.yaml",
+            format!("admin: {{ address: \"{admin}\" }}\n{}", plaintext(&listener)),
+        );
         let output = run_in(&folder.0, &["run", "-c", "file.yaml"]);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(&format!("cannot listen on {named}")), "port {port}: {said}");
+        assert!(
+            said.contains(&format!("cannot listen on {named}")),
+            "port {port}: {said}"
+        );
     }
-    folder.write("file.yaml", format!("admin: {{ address: \"{free}\" }}\n{}", plaintext(&free.to_string())));
+    folder.write(
+        "file.yaml",
+        format!(
+            "admin: {{ address: \"{free}\" }}\n{}",
+            plaintext(&free.to_string())
+        ),
+    );
     let said = text(&run_in(&folder.0, &["check", "-c", "file.yaml"]).stderr);
-    assert!(said.contains(&format!("{free} is an address of `listeners`")), "{said}");
+    assert!(
+        said.contains(&format!("{free} is an address of `listeners`")),
+        "{said}"
+    );
 }
 
 /// What `explain` prints for a request.
@@ -208,7 +245,10 @@ fn decision(folder: &Folder, config: &str, described: &Value) -> Value {
 
 fn explain_folder() -> Folder {
     let folder = Folder::new();
-    folder.write("explain.yaml", std::fs::read(golden::path("explain.yaml")).unwrap());
+    folder.write(
+        "explain.yaml",
+        std::fs::read(golden::path("explain.yaml")).unwrap(),
+    );
     folder
 }
 
@@ -219,33 +259,69 @@ fn explain_shows_each_gate_and_the_line_that_decided() {
     let history = "https://api.example/v1/vehicles/1HG/history";
     let token = |claims: Value| json!({ "issuer": "main", "claims": claims });
     let good = json!({ "sub": "ada", "scope": "read:lien_info", "roles": ["vehicle-analyst"] });
-    let sending = |length: &str, media_type: &str| json!({ "Content-Length": length, "Content-Type": media_type });
+    let sending =
+        |length: &str, media_type: &str| json!({ "Content-Length": length, "Content-Type": media_type });
     let at = "2026-03-01T12:00:00Z";
     let cases = [
-        ("allow", json!({ "method": "GET", "url": liens, "at": at, "token": token(good.clone()) })),
-        ("allow", json!({ "method": "GET", "url": "https://api.example/healthz", "at": at })),
-        ("400", json!({ "method": "GET", "url": "https://api.example/v1/%2e%2e/healthz", "at": at })),
+        (
+            "allow",
+            json!({ "method": "GET", "url": liens, "at": at, "token": token(good.clone()) }),
+        ),
+        (
+            "allow",
+            json!({ "method": "GET", "url": "https://api.example/healthz", "at": at }),
+        ),
+        (
+            "400",
+            json!({ "method": "GET", "url": "https://api.example/v1/%2e%2e/healthz", "at": at }),
+        ),
         ("401", json!({ "method": "GET", "url": liens, "at": at })),
-        ("403", json!({ "method": "GET", "url": liens, "at": at, "token": token(json!({ "scope": "read:vehicle" })) })),
-        ("403", json!({ "method": "GET", "url": liens, "at": at, "token": token(json!({ "scope": "read:lien_info" })) })),
-        ("404", json!({ "method": "GET", "url": "https://api.example/v2", "at": at })),
-        ("405", json!({ "method": "DELETE", "url": liens, "at": at, "token": token(good.clone()) })),
-        ("413", json!({ "method": "POST", "url": history, "at": at, "token": token(json!({})),
-                        "headers": sending("1025", "application/json") })),
-        ("415", json!({ "method": "POST", "url": history, "at": at, "token": token(json!({})),
-                        "headers": sending("1024", "text/xml") })),
+        (
+            "403",
+            json!({ "method": "GET", "url": liens, "at": at, "token": token(json!({ "scope": "read:vehicle" })) }),
+        ),
+        (
+            "403",
+            json!({ "method": "GET", "url": liens, "at": at, "token": token(json!({ "scope": "read:lien_info" })) }),
+        ),
+        (
+            "404",
+            json!({ "method": "GET", "url": "https://api.example/v2", "at": at }),
+        ),
+        (
+            "405",
+            json!({ "method": "DELETE", "url": liens, "at": at, "token": token(good.clone()) }),
+        ),
+        (
+            "413",
+            json!({ "method": "POST", "url": history, "at": at, "token": token(json!({})),
+                        "headers": sending("1025", "application/json") }),
+        ),
+        (
+            "415",
+            json!({ "method": "POST", "url": history, "at": at, "token": token(json!({})),
+                        "headers": sending("1024", "text/xml") }),
+        ),
         // a real token, and nobody has given its issuer's keys
-        ("503", json!({ "method": "GET", "url": liens, "at": at,
-                        "headers": { "Authorization": format!("Bearer {UNCHECKED}") } })),
+        (
+            "503",
+            json!({ "method": "GET", "url": liens, "at": at,
+                        "headers": { "Authorization": format!("Bearer {UNCHECKED}") } }),
+        ),
     ];
     let folder = explain_folder();
     let mut all = String::new();
     for (status, described) in &cases {
         let decision = decision(&folder, "explain.yaml", described);
-        let found = decision["status"].as_u64().map_or("allow".to_owned(), |status| status.to_string());
+        let found = decision["status"]
+            .as_u64()
+            .map_or("allow".to_owned(), |status| status.to_string());
         assert_eq!(found, *status, "{described}");
         let (text, json) = (explain(&folder, "explain.yaml", described, &[]), &decision);
-        all.push_str(&format!("## {status}: {} {}\n\n{text}\n{json:#}\n\n", described["method"], described["url"]));
+        all.push_str(&format!(
+            "## {status}: {} {}\n\n{text}\n{json:#}\n\n",
+            described["method"], described["url"]
+        ));
     }
     golden::assert_same("explain.txt", &all);
 }
@@ -272,7 +348,11 @@ fn explain_decides_for_the_time_it_is_told() {
             "method": "GET", "url": "https://api.example/v1/vehicles/1HG/liens", "at": at,
             "token": { "issuer": "main", "claims": claims },
         });
-        assert_eq!(decision(&folder, "explain.yaml", &described)["reason"], expected, "{at}");
+        assert_eq!(
+            decision(&folder, "explain.yaml", &described)["reason"],
+            expected,
+            "{at}"
+        );
     }
 }
 
@@ -281,16 +361,25 @@ fn explain_checks_a_real_token_with_the_keys_it_is_given() {
     let (folder, keys, other) = (explain_folder(), Keys::new("k1"), Keys::new("k1"));
     folder.write("keys.json", keys.jwks());
     folder.write("other.json", other.jwks());
-    let claims = json!({ "iss": "https://id.example/", "scope": "read:lien_info", "roles": ["vehicle-analyst"] });
+    let claims =
+        json!({ "iss": "https://id.example/", "scope": "read:lien_info", "roles": ["vehicle-analyst"] });
     let bearer = format!("Bearer {}", keys.token(claims));
-    for (file, expected) in [("keys.json", Value::Null), ("other.json", json!("signature_invalid"))] {
+    for (file, expected) in [
+        ("keys.json", Value::Null),
+        ("other.json", json!("signature_invalid")),
+    ] {
         let described = json!({
             "method": "GET", "url": "https://api.example/v1/vehicles/1HG/liens",
             "headers": { "Authorization": bearer }, "keys": { "main": file },
         });
         let decision = decision(&folder, "explain.yaml", &described);
         assert_eq!(decision["reason"], expected, "{file}");
-        assert!(!decision.to_string().contains(bearer.trim_start_matches("Bearer ")), "the token is repeated");
+        assert!(
+            !decision
+                .to_string()
+                .contains(bearer.trim_start_matches("Bearer ")),
+            "the token is repeated"
+        );
     }
 }
 
@@ -321,11 +410,21 @@ fn explain_and_the_running_gateway_say_the_same() {
         ("GET", "/v/1", auth("Bearer a.b.c"), ""),
         ("GET", "/v/1", auth(&bearer(json!({ "exp": now - 60 }))), ""),
         ("GET", "/v/1", auth(&bearer(json!({ "aud": "other" }))), ""),
-        ("GET", "/v/1", auth(&bearer(json!({ "iss": "https://other.example/" }))), ""),
+        (
+            "GET",
+            "/v/1",
+            auth(&bearer(json!({ "iss": "https://other.example/" }))),
+            "",
+        ),
         ("GET", "/v/1", auth(&bearer(json!({ "scope": "read:other" }))), ""),
         ("GET", "/v/1?access_token=x", vec![], ""),
         ("GET", "/h/1", auth(&good), ""),
-        ("GET", "/h/1", auth(&bearer(json!({ "roles": ["vehicle-analyst"] }))), ""),
+        (
+            "GET",
+            "/h/1",
+            auth(&bearer(json!({ "roles": ["vehicle-analyst"] }))),
+            "",
+        ),
         ("HEAD", "/v/1", auth(&good), ""),
         ("GET", "/v", auth(&good), ""),
         ("GET", "/v/1/", auth(&good), ""),
@@ -338,26 +437,44 @@ fn explain_and_the_running_gateway_say_the_same() {
         ("POST", "/in", typed("application/json; charset=utf-7"), "{}"),
         ("POST", "/in", typed("text/xml"), "<a/>"),
         ("POST", "/in", vec![], "{}"),
-        ("POST", "/in", typed("application/json"), "{\"a\": \"longer than ten\"}"),
+        (
+            "POST",
+            "/in",
+            typed("application/json"),
+            "{\"a\": \"longer than ten\"}",
+        ),
     ];
     let config = gateway.folder.0.join("durward.yaml").display().to_string();
     for (method, target, headers, body) in &table {
-        let sent: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let sent: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let mut connection = gateway.client().connect();
         connection.write(request(method, target, &sent, body));
         let answer = connection.answer_to(method);
         let record = gateway.record(answer.header("x-request-id").unwrap());
 
-        let mut described: serde_json::Map<String, Value> =
-            headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let mut described: serde_json::Map<String, Value> = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
         if !body.is_empty() {
             described.insert("Content-Length".to_owned(), json!(body.len().to_string()));
         }
         let described =
             json!({ "method": method, "url": format!("https://api.example{target}"), "headers": described });
         let decision = decision(&gateway.folder, &config, &described);
-        let expected = (decision["status"].as_u64().unwrap_or(200), &decision["reason"], &decision["route"]);
-        let found = (u64::from(answer.status), &record["error.type"], &record["durward.route.id"]);
+        let expected = (
+            decision["status"].as_u64().unwrap_or(200),
+            &decision["reason"],
+            &decision["route"],
+        );
+        let found = (
+            u64::from(answer.status),
+            &record["error.type"],
+            &record["durward.route.id"],
+        );
         assert_eq!(found, expected, "{method} {target} {sent:?}");
     }
 }

@@ -46,9 +46,17 @@ fn every_configuration_that_ships_is_good_and_names_its_schema() {
         }
         files += 1;
         let output = run("check", &name, &certificates);
-        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{name}");
+        assert_eq!(
+            (output.status.code(), text(&output.stderr).as_str()),
+            (Some(0), ""),
+            "{name}"
+        );
         let written = std::fs::read_to_string(entry.path()).unwrap();
-        assert_eq!(written.lines().next(), Some("# yaml-language-server: $schema=durward.schema.json"), "{name}");
+        assert_eq!(
+            written.lines().next(),
+            Some("# yaml-language-server: $schema=durward.schema.json"),
+            "{name}"
+        );
     }
     assert!(files >= 3, "conf/ was not found");
 }
@@ -57,7 +65,10 @@ fn every_configuration_that_ships_is_good_and_names_its_schema() {
 fn the_schema_that_ships_is_the_binarys() {
     let kept = std::fs::read_to_string(Path::new(ROOT).join("conf/durward.schema.json")).unwrap();
     let printed = text(&binary().arg("schema").output().unwrap().stdout);
-    assert!(kept == printed, "write it anew: durward schema > conf/durward.schema.json");
+    assert!(
+        kept == printed,
+        "write it anew: durward schema > conf/durward.schema.json"
+    );
 }
 
 #[test]
@@ -65,11 +76,18 @@ fn the_documented_configuration_has_every_key() {
     let written = std::fs::read_to_string(Path::new(ROOT).join("conf/durward.yaml")).unwrap();
     let named = |key: &str| {
         written.match_indices(&format!("{key}:")).any(|(at, _)| {
-            written[..at].chars().next_back().is_none_or(|before| !(before.is_alphanumeric() || before == '_'))
+            written[..at]
+                .chars()
+                .next_back()
+                .is_none_or(|before| !(before.is_alphanumeric() || before == '_'))
         })
     };
     for key in schema::keys() {
-        let last = key.rsplit('.').find(|part| *part != "*").unwrap().trim_end_matches("[]");
+        let last = key
+            .rsplit('.')
+            .find(|part| *part != "*")
+            .unwrap()
+            .trim_end_matches("[]");
         assert!(named(last), "{key} is not in conf/durward.yaml");
     }
 }
@@ -80,6 +98,9 @@ fn prove_says_what_the_documented_configuration_lets_through() {
     let output = run("prove", "durward.yaml", &certificates());
     let printed = text(&output.stdout);
     let (hash, _) = printed.split_once('(').unwrap().1.split_once(')').unwrap();
-    assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hash}");
+    assert!(
+        hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{hash}"
+    );
     golden::assert_same("prove.txt", &printed.replace(hash, "HASH"));
 }

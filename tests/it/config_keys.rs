@@ -25,13 +25,20 @@ pub struct Row {
 /// Observes both settings of every row.
 fn hold(rows: &[Row]) {
     let mut wrong = Vec::new();
-    for Row { key, settings, observe } in rows {
+    for Row {
+        key,
+        settings,
+        observe,
+    } in rows
+    {
         let [(_, first), (_, second)] = settings;
         assert_ne!(first, second, "{key}: the row expects no difference");
         for (written, expected) in settings {
             let observed = observe(written);
             if observed != *expected {
-                wrong.push(format!("{key}: {written}: expected {expected:?}, observed {observed:?}"));
+                wrong.push(format!(
+                    "{key}: {written}: expected {expected:?}, observed {observed:?}"
+                ));
             }
         }
     }
@@ -39,18 +46,31 @@ fn hold(rows: &[Row]) {
 }
 
 fn groups() -> [fn() -> Vec<Row>; 5] {
-    [process::rows, sockets::rows, callers::rows, upstreams::rows, routes::rows]
+    [
+        process::rows,
+        sockets::rows,
+        callers::rows,
+        upstreams::rows,
+        routes::rows,
+    ]
 }
 
 #[test]
 fn every_key_of_the_schema_has_a_row_and_every_row_a_key() {
     let keys: BTreeSet<String> = schema::keys();
-    let rows: Vec<&str> = groups().iter().flat_map(|rows| rows()).map(|row| row.key).collect();
+    let rows: Vec<&str> = groups()
+        .iter()
+        .flat_map(|rows| rows())
+        .map(|row| row.key)
+        .collect();
     let proven: BTreeSet<String> = rows.iter().map(|key| (*key).to_owned()).collect();
     assert_eq!(proven.len(), rows.len(), "a key has two rows");
     let missing: Vec<_> = keys.difference(&proven).collect();
     let unknown: Vec<_> = proven.difference(&keys).collect();
-    assert!(missing.is_empty() && unknown.is_empty(), "without a row: {missing:?}\nwithout a key: {unknown:?}");
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "without a row: {missing:?}\nwithout a key: {unknown:?}"
+    );
     assert!(keys.len() > 60, "the schema was not read: {keys:?}");
 }
 

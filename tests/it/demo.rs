@@ -29,7 +29,16 @@ impl Demo {
         let ports = [free_address(), free_address(), free_address()];
         let [https, http, admin] = ports.map(|address| address.port().to_string());
         let mut child = binary()
-            .args(["demo", "--https-port", &https, "--http-port", &http, "--admin-port", &admin, "--dir"])
+            .args([
+                "demo",
+                "--https-port",
+                &https,
+                "--http-port",
+                &http,
+                "--admin-port",
+                &admin,
+                "--dir",
+            ])
             .arg(folder.0.join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -38,17 +47,32 @@ impl Demo {
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut printed = Vec::new();
-        while !printed.last().is_some_and(|line: &String| line.contains("grant_type=client_credentials")) {
+        while !printed
+            .last()
+            .is_some_and(|line: &String| line.contains("grant_type=client_credentials"))
+        {
             let mut line = String::new();
-            assert!(output.read_line(&mut line).unwrap() > 0, "the demo ended: {printed:#?}");
+            assert!(
+                output.read_line(&mut line).unwrap() > 0,
+                "the demo ended: {printed:#?}"
+            );
             printed.push(line.trim_end().to_owned());
         }
-        Demo { child, ports, printed, _output: output }
+        Demo {
+            child,
+            ports,
+            printed,
+            _output: output,
+        }
     }
 
     /// The address behind a name in the printed list.
     fn address(&self, name: &str) -> SocketAddr {
-        let line = self.printed.iter().find(|line| line.trim_start().starts_with(name)).unwrap();
+        let line = self
+            .printed
+            .iter()
+            .find(|line| line.trim_start().starts_with(name))
+            .unwrap();
         let (_, rest) = line.split_once("http://").unwrap();
         rest.split([' ', '/']).next().unwrap().parse().unwrap()
     }
@@ -67,7 +91,11 @@ impl Demo {
 /// Runs a line as a user would, and returns what it printed.
 fn shell(line: &str) -> String {
     let output = Command::new("sh").args(["-c", line]).output().unwrap();
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -76,12 +104,18 @@ fn every_printed_line_does_what_it_promises_and_ctrl_c_ends_all_of_it() {
     let folder = Folder::new();
     let mut demo = Demo::start(&folder);
     for address in demo.ports {
-        assert!(TcpStream::connect(address).is_ok(), "the lines were printed before {address} was listened on");
+        assert!(
+            TcpStream::connect(address).is_ok(),
+            "the lines were printed before {address} was listened on"
+        );
     }
 
     let examples = demo.examples();
     for status in ["200", "301", "401", "403", "404", "405", "413", "415"] {
-        assert!(examples.iter().any(|(promised, _)| promised == status), "{status} is not shown");
+        assert!(
+            examples.iter().any(|(promised, _)| promised == status),
+            "{status} is not shown"
+        );
     }
     for (promised, line) in &examples {
         let answer = shell(line);
@@ -92,7 +126,10 @@ fn every_printed_line_does_what_it_promises_and_ctrl_c_ends_all_of_it() {
             .rfind(|status| !status.starts_with('1'));
         assert_eq!(status, Some(promised.as_str()), "{line}\n{answer}");
         if promised.starts_with('4') {
-            assert!(answer.contains("\"code\":\""), "no reason is given: {line}\n{answer}");
+            assert!(
+                answer.contains("\"code\":\""),
+                "no reason is given: {line}\n{answer}"
+            );
         }
     }
     let token = shell(demo.printed.last().unwrap());
@@ -103,7 +140,9 @@ fn every_printed_line_does_what_it_promises_and_ctrl_c_ends_all_of_it() {
     let ended = demo.child.wait().unwrap();
     assert!(ended.success(), "{ended}");
     for address in demo.ports.iter().chain(&behind) {
-        eventually("a closed port", || TcpStream::connect(address).is_err().then_some(()));
+        eventually("a closed port", || {
+            TcpStream::connect(address).is_err().then_some(())
+        });
     }
 }
 
@@ -112,7 +151,11 @@ fn a_token_needs_a_demo_that_was_started_once() {
     let folder = Folder::new();
     let token = || {
         let dir = folder.0.join("state");
-        binary().args(["demo", "token", "--scope", "read:vehicle", "--dir"]).arg(dir).output().unwrap()
+        binary()
+            .args(["demo", "token", "--scope", "read:vehicle", "--dir"])
+            .arg(dir)
+            .output()
+            .unwrap()
     };
     let before = token();
     let said = String::from_utf8_lossy(&before.stderr).into_owned();

@@ -79,8 +79,15 @@ fn host_pattern() -> impl Strategy<Value = Option<&'static str>> {
 
 fn routes() -> impl Strategy<Value = Vec<Written>> {
     let methods = prop::sample::subsequence(METHODS.to_vec(), 1..=3);
-    let route = (host_pattern(), template(), methods, any::<bool>())
-        .prop_map(|(host, path, methods, public)| Written { host, path, methods, public });
+    let route =
+        (host_pattern(), template(), methods, any::<bool>()).prop_map(|(host, path, methods, public)| {
+            Written {
+                host,
+                path,
+                methods,
+                public,
+            }
+        });
     prop::collection::vec(route, 1..14).prop_map(|mut routes| {
         // two routes for the same requests are refused, and tested elsewhere; so is a parameter beside a rest
         let mut taken = BTreeSet::new();
@@ -93,7 +100,9 @@ fn routes() -> impl Strategy<Value = Vec<Written>> {
         });
         for route in &mut routes {
             let shape = shape(&route.path);
-            route.methods.retain(|method| taken.insert((route.host, shape.clone(), *method)));
+            route
+                .methods
+                .retain(|method| taken.insert((route.host, shape.clone(), *method)));
         }
         routes.retain(|route| !route.methods.is_empty());
         routes
@@ -113,19 +122,38 @@ fn sent() -> impl Strategy<Value = Sent> {
         "other",
     ]);
     // as spelled, and what it means
-    let segment = prop::sample::select(vec![("a", "a"), ("a", "a"), ("b", "b"), ("c", "c"), ("%61", "a"), ("%62", "b")]);
-    (method, host, prop::collection::vec(segment, 0..5), prop::bool::weighted(0.15)).prop_map(
-        |(method, host, segments, slash)| {
+    let segment = prop::sample::select(vec![
+        ("a", "a"),
+        ("a", "a"),
+        ("b", "b"),
+        ("c", "c"),
+        ("%61", "a"),
+        ("%62", "b"),
+    ]);
+    (
+        method,
+        host,
+        prop::collection::vec(segment, 0..5),
+        prop::bool::weighted(0.15),
+    )
+        .prop_map(|(method, host, segments, slash)| {
             let join = |part: fn(&(&'static str, &'static str)) -> &'static str| {
-                let mut path: String = segments.iter().map(|segment| format!("/{}", part(segment))).collect();
+                let mut path: String = segments
+                    .iter()
+                    .map(|segment| format!("/{}", part(segment)))
+                    .collect();
                 if slash || path.is_empty() {
                     path.push('/');
                 }
                 path
             };
-            Sent { method, host, spelled: join(|s| s.0), path: join(|s| s.1) }
-        },
-    )
+            Sent {
+                method,
+                host,
+                spelled: join(|s| s.0),
+                path: join(|s| s.1),
+            }
+        })
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new("k1"));
@@ -133,10 +161,22 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new("k1"));
 /// The issuer and the routes, in YAML.
 fn yaml(routes: &[Written]) -> String {
     let mut text = KEYS.inline() + "routes:\n";
-    for (index, Written { host, path, methods, public }) in routes.iter().enumerate() {
+    for (
+        index,
+        Written {
+            host,
+            path,
+            methods,
+            public,
+        },
+    ) in routes.iter().enumerate()
+    {
         let host = host.map(|host| format!("host: \"{host}\", ")).unwrap_or_default();
-        let access =
-            if *public { "public: { reason: test, owner: tests }" } else { "auth: { jwt: main, scopes: [s] }" };
+        let access = if *public {
+            "public: { reason: test, owner: tests }"
+        } else {
+            "auth: { jwt: main, scopes: [s] }"
+        };
         text.push_str(&format!(
             "  - {{ id: r{index}, match: {{ {host}methods: [{}], path: \"{path}\" }}, {access}, respond: 200 }}\n",
             methods.join(", ")
@@ -184,9 +224,10 @@ fn fit(template: &str, path: &str) -> Option<Vec<u8>> {
 
 fn covers(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix("*.") {
-        Some(suffix) => host.strip_suffix(suffix).and_then(|label| label.strip_suffix('.')).is_some_and(|label| {
-            !label.is_empty() && !label.contains('.')
-        }),
+        Some(suffix) => host
+            .strip_suffix(suffix)
+            .and_then(|label| label.strip_suffix('.'))
+            .is_some_and(|label| !label.is_empty() && !label.contains('.')),
         None => pattern == "*" || pattern == host,
     }
 }
@@ -199,8 +240,14 @@ fn breadth(host: Option<&str>) -> u8 {
 /// Whether a request needs no credential, by the rule that is documented at the router: the most specific path among the
 /// routes of all patterns that cover the host; of those, the most specific host that has the method.
 fn model(routes: &[Written], method: &str, host: &str, path: &str) -> bool {
-    let covering = || routes.iter().filter(|route| covers(route.host.unwrap_or("*"), host));
-    let Some(best) = covering().filter_map(|route| fit(&route.path, path)).min() else { return false };
+    let covering = || {
+        routes
+            .iter()
+            .filter(|route| covers(route.host.unwrap_or("*"), host))
+    };
+    let Some(best) = covering().filter_map(|route| fit(&route.path, path)).min() else {
+        return false;
+    };
     covering()
         .filter(|route| fit(&route.path, path).as_ref() == Some(&best) && route.methods.contains(&method))
         .min_by_key(|route| breadth(route.host))
@@ -211,7 +258,11 @@ fn model(routes: &[Written], method: &str, host: &str, path: &str) -> bool {
 fn listed(pattern: &Value, method: &str, host: &str, path: &str) -> bool {
     let text = |key: &str| pattern[key].as_str().unwrap();
     let any = |key: &str, covers: &dyn Fn(&str) -> bool| {
-        pattern[key].as_array().unwrap().iter().any(|except| covers(except.as_str().unwrap()))
+        pattern[key]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|except| covers(except.as_str().unwrap()))
     };
     text("method") == method
         && covers(text("host"), host)
@@ -257,12 +308,20 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
         ended: false,
     })
     .unwrap();
-    let asked = Asked { head, headers, peer: Peer::default() };
+    let asked = Asked {
+        head,
+        headers,
+        peer: Peer::default(),
+    };
     match RUNTIME.block_on(gateway.admit(&asked, &*WORLD, &mut Trace::default())) {
         Ok(_) => true,
         Err(denial) => {
             let expected = ["route_unknown", "method_not_allowed", "credentials_missing"];
-            assert!(expected.contains(&denial.reason()), "{sent:?}: {}", denial.reason());
+            assert!(
+                expected.contains(&denial.reason()),
+                "{sent:?}: {}",
+                denial.reason()
+            );
             false
         }
     }
@@ -301,40 +360,83 @@ proptest! {
 // S35, S36, M2
 #[test]
 fn the_running_gateway_needs_no_credential_if_and_only_if_prove_lists_a_matching_pattern() {
-    let config = Config { cases: 10, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    let config = Config {
+        cases: 10,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..Config::default()
+    };
     let (admitted, refused) = (Cell::new(0), Cell::new(0));
-    let run = TestRunner::new(config).run(&(routes(), prop::collection::vec(sent(), 60)), |(routes, requests)| {
-        let names = ["api.example", "a.example", "*.example", "*.a.example"];
-        let gateway = Process::with(&yaml(&routes)).names(&names).start();
-        let file = gateway.folder.0.join("durward.yaml");
-        let output = binary().args(["prove", "--json", "-c"]).arg(&file).output().unwrap();
-        let proof: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let mut connection = gateway.client().connect();
-        for sent in &requests {
-            let Sent { method, host, spelled, path } = sent;
-            connection.write(format!("{method} {spelled} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-            let answer = connection.answer_to(method);
-            let public = proof["public"].as_array().unwrap();
-            let expected = public.iter().any(|p| listed(p, method, &host.to_ascii_lowercase(), path));
-            prop_assert_eq!(answer.status == 200, expected, "{:?} got {}\n{:#}", sent, answer.status, proof);
-            prop_assert!(matches!(answer.status, 200 | 401 | 404 | 405), "{:?} got {}", sent, answer.status);
-            let count = if expected { &admitted } else { &refused };
-            count.set(count.get() + 1);
-        }
-        Ok(())
-    });
+    let run = TestRunner::new(config).run(
+        &(routes(), prop::collection::vec(sent(), 60)),
+        |(routes, requests)| {
+            let names = ["api.example", "a.example", "*.example", "*.a.example"];
+            let gateway = Process::with(&yaml(&routes)).names(&names).start();
+            let file = gateway.folder.0.join("durward.yaml");
+            let output = binary()
+                .args(["prove", "--json", "-c"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            let proof: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let mut connection = gateway.client().connect();
+            for sent in &requests {
+                let Sent {
+                    method,
+                    host,
+                    spelled,
+                    path,
+                } = sent;
+                connection.write(format!("{method} {spelled} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+                let answer = connection.answer_to(method);
+                let public = proof["public"].as_array().unwrap();
+                let expected = public
+                    .iter()
+                    .any(|p| listed(p, method, &host.to_ascii_lowercase(), path));
+                prop_assert_eq!(
+                    answer.status == 200,
+                    expected,
+                    "{:?} got {}\n{:#}",
+                    sent,
+                    answer.status,
+                    proof
+                );
+                prop_assert!(
+                    matches!(answer.status, 200 | 401 | 404 | 405),
+                    "{:?} got {}",
+                    sent,
+                    answer.status
+                );
+                let count = if expected { &admitted } else { &refused };
+                count.set(count.get() + 1);
+            }
+            Ok(())
+        },
+    );
     run.unwrap_or_else(|why| panic!("{why}"));
     let (admitted, refused) = (admitted.get(), refused.get());
-    assert!(admitted > 20 && refused > 20, "{admitted} admitted and {refused} refused say little");
+    assert!(
+        admitted > 20 && refused > 20,
+        "{admitted} admitted and {refused} refused say little"
+    );
 }
 
 // S92, M2
 #[test]
 fn prove_points_at_plain_http_at_routes_without_authorization_and_at_upstreams_without_a_route() {
     let file = golden::path("explain.yaml");
-    let output = binary().args(["prove", "--json", "-c"]).arg(&file).output().unwrap();
+    let output = binary()
+        .args(["prove", "--json", "-c"])
+        .arg(&file)
+        .output()
+        .unwrap();
     let proof: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let findings: Vec<&str> = proof["findings"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+    let findings: Vec<&str> = proof["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f.as_str().unwrap())
+        .collect();
     assert_eq!(
         findings,
         [
@@ -344,7 +446,11 @@ fn prove_points_at_plain_http_at_routes_without_authorization_and_at_upstreams_w
         ]
     );
     for route in proof["routes"].as_array().unwrap() {
-        assert_eq!(route["transport"], Value::Null, "a listener without TLS leaves the layer out for all");
+        assert_eq!(
+            route["transport"],
+            Value::Null,
+            "a listener without TLS leaves the layer out for all"
+        );
     }
     let printed = binary().args(["prove", "-c"]).arg(&file).output().unwrap().stdout;
     let printed = String::from_utf8(printed).unwrap();

@@ -13,7 +13,9 @@ fn readme() -> String {
 
 /// The fenced block that starts so.
 fn block<'a>(readme: &'a str, start: &str) -> &'a str {
-    let (_, after) = readme.split_once(start).unwrap_or_else(|| panic!("no block {start}"));
+    let (_, after) = readme
+        .split_once(start)
+        .unwrap_or_else(|| panic!("no block {start}"));
     after.split_once("```").unwrap().0
 }
 
@@ -49,27 +51,42 @@ fn every_requirement_in_the_table_is_cited_by_a_test() {
     let readme = readme();
     let (_, table) = readme.split_once("| what | ids |").unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let listed: Vec<&str> = rows.flat_map(|row| row.rsplit('|').nth(1).unwrap().split(',')).map(str::trim).collect();
+    let listed: Vec<&str> = rows
+        .flat_map(|row| row.rsplit('|').nth(1).unwrap().split(','))
+        .map(str::trim)
+        .collect();
     assert!(listed.len() > 15, "{listed:?}");
     let mut cited = Vec::new();
     for folder in ["src", "tests"] {
         cite(&Path::new(ROOT).join(folder), &mut cited);
     }
     for id in listed {
-        assert!(cited.iter().any(|known| known == id), "{id} is listed, and no test cites it");
+        assert!(
+            cited.iter().any(|known| known == id),
+            "{id} is listed, and no test cites it"
+        );
     }
 }
 
 /// Collects the ids of comments such as `// S49, U4` in all sources below a folder.
 fn cite(folder: &Path, cited: &mut Vec<String>) {
-    let entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
+    let entries: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     for path in entries {
         if path.is_dir() {
             cite(&path, cited);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
             for line in text.lines().filter_map(|line| line.trim().strip_prefix("// ")) {
-                let ids = line.split(':').next().unwrap_or_default().split(',').map(|id| id.trim().to_owned());
+                let ids = line
+                    .split(':')
+                    .next()
+                    .unwrap_or_default()
+                    .split(',')
+                    .map(|id| id.trim().to_owned());
                 cited.extend(ids);
             }
         }

@@ -14,7 +14,10 @@ pub fn rows() -> Vec<Row> {
     vec![
         Row {
             key: "issuers.*.issuer",
-            settings: [("https://a.example", "allow"), ("https://a.example/", "issuer_unknown")],
+            settings: [
+                ("https://a.example", "allow"),
+                ("https://a.example/", "issuer_unknown"),
+            ],
             observe: |issuer| {
                 let config = guarded("").replace(ISSUER, issuer);
                 explain(&config, &claiming(&json!({ "iss": "https://a.example" })))
@@ -31,7 +34,12 @@ pub fn rows() -> Vec<Row> {
         Row {
             key: "issuers.*.algorithms",
             settings: [("[ES256, RS256]", "allow"), ("[ES256]", "algorithm_not_allowed")],
-            observe: |algorithms| explain(&guarded(&format!("algorithms: {algorithms}, ")), &bearing("at+jwt")),
+            observe: |algorithms| {
+                explain(
+                    &guarded(&format!("algorithms: {algorithms}, ")),
+                    &bearing("at+jwt"),
+                )
+            },
         },
         Row {
             key: "issuers.*.token_types",
@@ -66,12 +74,19 @@ pub fn rows() -> Vec<Row> {
         },
         Row {
             key: "issuers.*.jwks.file",
-            settings: [("keys.json", "good"), ("empty.json", "error: no usable key in the set")],
+            settings: [
+                ("keys.json", "good"),
+                ("empty.json", "error: no usable key in the set"),
+            ],
             observe: |file| {
                 let folder = Folder::new();
                 folder.write("keys.json", KEYS.jwks());
                 folder.write("empty.json", "{\"keys\":[]}");
-                check_in(&folder, &guarded("").replace(&inline(), &format!("file: {file}")), &[])
+                check_in(
+                    &folder,
+                    &guarded("").replace(&inline(), &format!("file: {file}")),
+                    &[],
+                )
             },
         },
         Row {
@@ -82,7 +97,9 @@ pub fn rows() -> Vec<Row> {
                 let mut other = Keys::new("another");
                 other.kid = KEYS.kid.clone();
                 let (good, bad) = (KEYS.jwks(), other.jwks());
-                let server = Origin::answering(move |seen| jwks(if seen.target == "/jwks.json" { &good } else { &bad }));
+                let server = Origin::answering(move |seen| {
+                    jwks(if seen.target == "/jwks.json" { &good } else { &bad })
+                });
                 asked_with(&format!("url: \"http://{}{path}\"", server.address))
             },
         },
@@ -99,7 +116,11 @@ pub fn rows() -> Vec<Row> {
                     .file("its.pem", authority.pem())
                     .file("another.pem", Authority::new().pem())
                     .start();
-                gateway.client().get_with("/", &KEYS.token(json!({}))).status.to_string()
+                gateway
+                    .client()
+                    .get_with("/", &KEYS.token(json!({})))
+                    .status
+                    .to_string()
             },
         },
         Row {
@@ -109,12 +130,19 @@ pub fn rows() -> Vec<Row> {
                 let issuer = Issuer::start("");
                 let good = KEYS.jwks();
                 issuer.answer(move || jwks(&good).after(std::time::Duration::from_millis(700)));
-                asked_with(&format!("url: \"http://{}/\", timeout: {timeout}", issuer.address))
+                asked_with(&format!(
+                    "url: \"http://{}/\", timeout: {timeout}",
+                    issuer.address
+                ))
             },
         },
         // These three work over ten seconds and more, which a test will not wait for: that they arrive where the keeper of
         // keys reads them is shown here, and what it does with them by its own tests.
-        Row { key: "issuers.*.jwks.cache", settings: [("10s", "10s"), ("5m", "300s")], observe: |span| kept("cache", span) },
+        Row {
+            key: "issuers.*.jwks.cache",
+            settings: [("10s", "10s"), ("5m", "300s")],
+            observe: |span| kept("cache", span),
+        },
         Row {
             key: "issuers.*.jwks.max_stale",
             settings: [("1h", "3600s"), ("10m", "600s")],
@@ -165,15 +193,22 @@ pub fn rows() -> Vec<Row> {
                 let config = guarded(&format!("claims: {{ roles: {claims} }}, "))
                     .replace("auth: { jwt: main }", "auth: { jwt: main, roles: [clerk] }");
                 let config = config + "roles: { clerk: [clerk] }\n";
-                explain(&config, &claiming(&json!({ "realm_access": { "roles": ["clerk"] } })))
+                explain(
+                    &config,
+                    &claiming(&json!({ "realm_access": { "roles": ["clerk"] } })),
+                )
             },
         },
         Row {
             key: "roles.*",
             settings: [("[admin, clerk]", "allow"), ("[admin]", "role_missing")],
             observe: |values| {
-                let config = guarded("").replace("auth: { jwt: main }", "auth: { jwt: main, roles: [staff] }");
-                explain(&format!("{config}roles: {{ staff: {values} }}\n"), &claiming(&json!({ "roles": ["clerk"] })))
+                let config =
+                    guarded("").replace("auth: { jwt: main }", "auth: { jwt: main, roles: [staff] }");
+                explain(
+                    &format!("{config}roles: {{ staff: {values} }}\n"),
+                    &claiming(&json!({ "roles": ["clerk"] })),
+                )
             },
         },
         Row {
@@ -206,7 +241,9 @@ fn inline() -> String {
 
 /// A route that asks for a token of `main`, whose keys are these.
 fn guarded_by(keys: &str) -> String {
-    format!("issuers: {{ main: {{ issuer: \"{ISSUER}\", audiences: [{AUDIENCE}], jwks: {{ {keys} }} }} }}\n{ROUTE}")
+    format!(
+        "issuers: {{ main: {{ issuer: \"{ISSUER}\", audiences: [{AUDIENCE}], jwks: {{ {keys} }} }} }}\n{ROUTE}"
+    )
 }
 
 /// The same with all its keys at hand, never run; `more` are keys of the issuer.
@@ -240,15 +277,29 @@ fn jwks(text: &str) -> Reply {
 /// The status that a good token gets where keys are fetched so.
 fn asked_with(keys: &str) -> String {
     let gateway = running(&guarded_by(keys));
-    gateway.client().get_with("/", &KEYS.token(json!({}))).status.to_string()
+    gateway
+        .client()
+        .get_with("/", &KEYS.token(json!({})))
+        .status
+        .to_string()
 }
 
 /// What the keeper of keys is told.
 fn kept(key: &str, span: &str) -> String {
-    let text = offline(&guarded_by(&format!("url: \"https://id.example/\", {key}: {span}")));
-    let gateway = compile("durward.yaml", &text, &Sources::default()).gateway.expect("a good configuration");
-    let KeysFrom::Url(url) = &gateway.issuers[0].keys else { panic!("keys are fetched") };
-    let all = [("cache", url.cache), ("max_stale", url.max_stale), ("cooldown", url.cooldown)];
+    let text = offline(&guarded_by(&format!(
+        "url: \"https://id.example/\", {key}: {span}"
+    )));
+    let gateway = compile("durward.yaml", &text, &Sources::default())
+        .gateway
+        .expect("a good configuration");
+    let KeysFrom::Url(url) = &gateway.issuers[0].keys else {
+        panic!("keys are fetched")
+    };
+    let all = [
+        ("cache", url.cache),
+        ("max_stale", url.max_stale),
+        ("cooldown", url.cooldown),
+    ];
     let (_, found) = all.into_iter().find(|(name, _)| *name == key).unwrap();
     format!("{}s", found.as_secs())
 }

@@ -13,17 +13,23 @@ pub static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new("k1"));
 
 /// A configuration that is never run: a plaintext listener, and these other keys.
 pub fn offline(body: &str) -> String {
-    format!("version: 1\nlisteners: [{{ address: \"127.0.0.1:1\", plaintext: {{ reason: test }} }}]\n{body}\n")
+    format!(
+        "version: 1\nlisteners: [{{ address: \"127.0.0.1:1\", plaintext: {{ reason: test }} }}]\n{body}\n"
+    )
 }
 
 /// A public route that answers 200 by itself.
-pub const PUBLIC: &str =
-    "routes:\n- { match: { methods: [GET], path: / }, public: { reason: test, owner: tests }, respond: 200 }\n";
+pub const PUBLIC: &str = "routes:\n- { match: { methods: [GET], path: / }, public: { reason: test, owner: tests }, respond: 200 }\n";
 
 /// Writes a configuration, runs a verb on it, and returns both outputs.
 fn run(verb: &[&str], config: &str, folder: &Folder, environment: &[(&str, &str)]) -> (String, String) {
     let file = folder.write("durward.yaml", config);
-    let output = binary().args(verb).args(["-c", &file]).envs(environment.iter().copied()).output().unwrap();
+    let output = binary()
+        .args(verb)
+        .args(["-c", &file])
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (text(output.stdout), text(output.stderr))
 }
@@ -72,7 +78,11 @@ pub fn running(body: &str) -> Gateway {
 
 /// A gateway of one plaintext listener, with these other keys.
 pub fn plaintext(body: &str) -> Start {
-    let admin = if body.contains("admin:") { "" } else { "admin: { address: \"{admin}\" }\n" };
+    let admin = if body.contains("admin:") {
+        ""
+    } else {
+        "admin: { address: \"{admin}\" }\n"
+    };
     let listener = "listeners: [{ address: \"{https}\", plaintext: { reason: test } }]\n";
     Gateway::whole(&format!("version: 1\n{admin}{listener}{body}\n"))
 }

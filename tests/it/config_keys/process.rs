@@ -14,7 +14,11 @@ pub fn rows() -> Vec<Row> {
             settings: [("1", "good"), ("2", "error: version 2 is unknown")],
             observe: |version| check(&offline(PUBLIC).replace("version: 1", &format!("version: {version}"))),
         },
-        Row { key: "server.threads", settings: [("1", "1 workers"), ("3", "3 workers")], observe: workers },
+        Row {
+            key: "server.threads",
+            settings: [("1", "1 workers"), ("3", "3 workers")],
+            observe: workers,
+        },
         Row {
             // a thread that shares work shares its poller too
             key: "server.work_stealing",
@@ -33,7 +37,10 @@ pub fn rows() -> Vec<Row> {
         },
         Row {
             key: "admin.address",
-            settings: [("{admin}", "on the admin address"), ("{http}", "on the other address")],
+            settings: [
+                ("{admin}", "on the admin address"),
+                ("{http}", "on the other address"),
+            ],
             observe: |address| {
                 // the harness waits for the admin address: where that is not the admin port, it is a listener
                 let other = if address == "{admin}" { "{http}" } else { "{admin}" };
@@ -54,11 +61,17 @@ pub fn rows() -> Vec<Row> {
             key: "records.to",
             settings: [("stdout", "1 records"), ("off", "0 records")],
             observe: |to| {
-                let mut gateway =
-                    plaintext(&format!("server: {{ grace_period_seconds: 0 }}\nrecords: {{ to: {to} }}\n{PUBLIC}")).start();
+                let mut gateway = plaintext(&format!(
+                    "server: {{ grace_period_seconds: 0 }}\nrecords: {{ to: {to} }}\n{PUBLIC}"
+                ))
+                .start();
                 assert_eq!(Client::new(gateway.https).get("/", &[]).status, 200);
                 gateway.stop();
-                let count = gateway.output().lines().filter(|line| line.contains("durward.decision.id")).count();
+                let count = gateway
+                    .output()
+                    .lines()
+                    .filter(|line| line.contains("durward.decision.id"))
+                    .count();
                 format!("{count} records")
             },
         },
@@ -72,7 +85,10 @@ pub fn rows() -> Vec<Row> {
                     let filled = |name: &&str| {
                         std::fs::metadata(gateway.folder.0.join(name)).is_ok_and(|meta| meta.len() > 0)
                     };
-                    ["one.jsonl", "two.jsonl"].into_iter().find(filled).map(str::to_owned)
+                    ["one.jsonl", "two.jsonl"]
+                        .into_iter()
+                        .find(filled)
+                        .map(str::to_owned)
                 })
             },
         },
@@ -87,7 +103,9 @@ pub fn rows() -> Vec<Row> {
 fn workers(threads: &str) -> String {
     let gateway = plaintext(&format!("server: {{ threads: {threads} }}\n{PUBLIC}")).start();
     let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
-    let names = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    let names = tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
     format!("{} workers", names.filter(|name| name.trim() == "proxy").count())
 }
 
@@ -98,8 +116,12 @@ fn pollers(work_stealing: &str) -> String {
         // once it answers, every worker has what it needs
         assert_eq!(Client::new(gateway.https).get("/", &[]).status, 200);
         let files = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap();
-        let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-        links.filter(|link| link.to_string_lossy().contains("eventpoll")).count()
+        let links = files
+            .flatten()
+            .filter_map(|file| std::fs::read_link(file.path()).ok());
+        links
+            .filter(|link| link.to_string_lossy().contains("eventpoll"))
+            .count()
     };
     match pollers(4).saturating_sub(pollers(1)) {
         0 => "shared pollers".to_owned(),
@@ -118,8 +140,11 @@ fn request_at_the_end(seconds: &str) -> String {
         let _ = released.lock().unwrap().recv();
         Reply::ok()
     });
-    let mut gateway =
-        plaintext(&format!("server: {{ grace_period_seconds: {seconds} }}\n{}", through(&origin))).start();
+    let mut gateway = plaintext(&format!(
+        "server: {{ grace_period_seconds: {seconds} }}\n{}",
+        through(&origin)
+    ))
+    .start();
     let mut connection = Client::new(gateway.https).connect();
     connection.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     arrival.recv().unwrap();
@@ -127,7 +152,9 @@ fn request_at_the_end(seconds: &str) -> String {
         gateway.stop();
     } else {
         gateway.signal("TERM");
-        eventually("the end of listening", || std::net::TcpStream::connect(gateway.https).is_err().then_some(()));
+        eventually("the end of listening", || {
+            std::net::TcpStream::connect(gateway.https).is_err().then_some(())
+        });
     }
     release.send(()).unwrap();
     match connection.try_answer("GET") {
@@ -153,7 +180,10 @@ fn upstream_connections(size: &str) -> String {
     });
     let server = format!("server: {{ threads: 1, upstream_keepalive_pool_size: {size} }}\n");
     let gateway = plaintext(&(server + &through(&origin))).start();
-    let mut clients = [Client::new(gateway.https).connect(), Client::new(gateway.https).connect()];
+    let mut clients = [
+        Client::new(gateway.https).connect(),
+        Client::new(gateway.https).connect(),
+    ];
     for _ in 0..20 {
         for client in &mut clients {
             client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -162,15 +192,32 @@ fn upstream_connections(size: &str) -> String {
             assert_eq!(client.answer().status, 200);
         }
     }
-    if origin.connections() > 10 { "opens connections again" } else { "keeps its connections" }.to_owned()
+    if origin.connections() > 10 {
+        "opens connections again"
+    } else {
+        "keeps its connections"
+    }
+    .to_owned()
 }
 
 /// The sink is a pipe that is open and never read: it takes what a pipe takes, and then the writer waits.
 fn records_to_a_reader_that_sleeps(queue: &str) -> String {
-    let start = plaintext(&format!("records: {{ to: {{ file: pipe }}, queue: {queue} }}\n{PUBLIC}"));
+    let start = plaintext(&format!(
+        "records: {{ to: {{ file: pipe }}, queue: {queue} }}\n{PUBLIC}"
+    ));
     let pipe = start.path("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let _reader = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
     let gateway = start.start();
     let mut client = Client::new(gateway.https).connect();
     for _ in 0..1000 {
@@ -178,6 +225,14 @@ fn records_to_a_reader_that_sleeps(queue: &str) -> String {
         assert_eq!(client.answer().status, 200);
     }
     let metrics = gateway.admin("/metrics").text();
-    let lost = metrics.lines().find(|line| line.starts_with("durward_records_dropped_total ")).unwrap();
-    if lost.ends_with(" 0") { "no record lost" } else { "records lost" }.to_owned()
+    let lost = metrics
+        .lines()
+        .find(|line| line.starts_with("durward_records_dropped_total "))
+        .unwrap();
+    if lost.ends_with(" 0") {
+        "no record lost"
+    } else {
+        "records lost"
+    }
+    .to_owned()
 }

@@ -14,24 +14,40 @@ pub fn rows() -> Vec<Row> {
             settings: [("probe", "probe"), ("health", "health")],
             observe: |id| {
                 let config = public("", &format!("id: {id}, "));
-                explained(&config, &get("https://api.example/")) ["route"].as_str().unwrap().to_owned()
+                explained(&config, &get("https://api.example/"))["route"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
             },
         },
         Row {
             key: "routes[].match.host",
             settings: [("api.example", "allow"), ("\"*.api.example\"", "route_unknown")],
-            observe: |host| explain(&public(&format!("host: {host}, "), ""), &get("https://api.example/")),
+            observe: |host| {
+                explain(
+                    &public(&format!("host: {host}, "), ""),
+                    &get("https://api.example/"),
+                )
+            },
         },
         Row {
             key: "routes[].match.methods",
             settings: [("[GET, POST]", "allow"), ("[POST]", "method_not_allowed")],
-            observe: |methods| explain(&public("", "").replace("[GET]", methods), &get("https://api.example/")),
+            observe: |methods| {
+                explain(
+                    &public("", "").replace("[GET]", methods),
+                    &get("https://api.example/"),
+                )
+            },
         },
         Row {
             key: "routes[].match.path",
             settings: [("\"/v1/{vin}\"", "allow"), ("/v1/vin", "route_unknown")],
             observe: |path| {
-                explain(&public("", "").replace("path: /", &format!("path: {path}")), &get("https://api.example/v1/1HG"))
+                explain(
+                    &public("", "").replace("path: /", &format!("path: {path}")),
+                    &get("https://api.example/v1/1HG"),
+                )
             },
         },
         Row {
@@ -43,35 +59,64 @@ pub fn rows() -> Vec<Row> {
             key: "routes[].auth.scopes",
             settings: [("[read]", "allow"), ("[read, write]", "scope_missing")],
             observe: |scopes| {
-                explain(&protected(&format!("jwt: main, scopes: {scopes}")), &claiming(&json!({ "scope": "read" })))
+                explain(
+                    &protected(&format!("jwt: main, scopes: {scopes}")),
+                    &claiming(&json!({ "scope": "read" })),
+                )
             },
         },
         Row {
             key: "routes[].auth.roles",
             settings: [("[clerk, chief]", "allow"), ("[chief]", "role_missing")],
             observe: |roles| {
-                explain(&protected(&format!("jwt: main, roles: {roles}")), &claiming(&json!({ "roles": ["c"] })))
+                explain(
+                    &protected(&format!("jwt: main, roles: {roles}")),
+                    &claiming(&json!({ "roles": ["c"] })),
+                )
             },
         },
         Row {
             key: "routes[].public.reason",
             settings: [("probe", "probe"), ("crawlers", "crawlers")],
-            observe: |reason| listed(&public("", "").replace("reason: x,", &format!("reason: {reason},")), "reason"),
+            observe: |reason| {
+                listed(
+                    &public("", "").replace("reason: x,", &format!("reason: {reason},")),
+                    "reason",
+                )
+            },
         },
         Row {
             key: "routes[].public.owner",
             settings: [("platform", "platform"), ("web", "web")],
-            observe: |owner| listed(&public("", "").replace("owner: x", &format!("owner: {owner}")), "owner"),
+            observe: |owner| {
+                listed(
+                    &public("", "").replace("owner: x", &format!("owner: {owner}")),
+                    "owner",
+                )
+            },
         },
         Row {
             key: "routes[].request.max_body",
             settings: [("2k", "allow"), ("1k", "body_too_large")],
-            observe: |size| explain(&public("", &format!("request: {{ max_body: {size} }}, ")), &sending("application/json")),
+            observe: |size| {
+                explain(
+                    &public("", &format!("request: {{ max_body: {size} }}, ")),
+                    &sending("application/json"),
+                )
+            },
         },
         Row {
             key: "routes[].request.content_types",
-            settings: [("[text/xml]", "allow"), ("[application/json]", "content_type_not_allowed")],
-            observe: |types| explain(&public("", &format!("request: {{ content_types: {types} }}, ")), &sending("text/xml")),
+            settings: [
+                ("[text/xml]", "allow"),
+                ("[application/json]", "content_type_not_allowed"),
+            ],
+            observe: |types| {
+                explain(
+                    &public("", &format!("request: {{ content_types: {types} }}, ")),
+                    &sending("text/xml"),
+                )
+            },
         },
         Row {
             key: "routes[].upstream",
@@ -136,7 +181,8 @@ fn get(url: &str) -> String {
 
 /// A request with a good token of `main` that says this.
 fn claiming(claims: &Value) -> String {
-    json!({ "method": "GET", "url": "https://api.example/", "token": { "issuer": "main", "claims": claims } }).to_string()
+    json!({ "method": "GET", "url": "https://api.example/", "token": { "issuer": "main", "claims": claims } })
+        .to_string()
 }
 
 /// A request with 2000 bytes of this type.
@@ -151,7 +197,9 @@ fn listed(config: &str, key: &str) -> String {
 }
 
 fn answered(respond: &str) -> Answer {
-    running(&ROUTE.replace("respond: 200", &format!("respond: {respond}"))).client().get("/", &[])
+    running(&ROUTE.replace("respond: 200", &format!("respond: {respond}")))
+        .client()
+        .get("/", &[])
 }
 
 fn text(answer: &Answer) -> String {

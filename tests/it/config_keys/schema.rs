@@ -20,17 +20,31 @@ pub fn keys() -> BTreeSet<String> {
 /// Adds the keys below `node`; returns whether `node` also takes a plain value.
 fn walk(root: &Value, node: &Value, path: &str, keys: &mut BTreeSet<String>) -> bool {
     if let Some(reference) = node["$ref"].as_str() {
-        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer)).unwrap();
+        let target = reference
+            .strip_prefix('#')
+            .and_then(|pointer| root.pointer(pointer))
+            .unwrap();
         return walk(root, target, path, keys);
     }
-    let branches = ["anyOf", "oneOf", "allOf"].iter().filter_map(|name| node[name].as_array()).flatten();
+    let branches = ["anyOf", "oneOf", "allOf"]
+        .iter()
+        .filter_map(|name| node[name].as_array())
+        .flatten();
     let branches: Vec<&Value> = branches.filter(|branch| branch["type"] != "null").collect();
     if !branches.is_empty() {
-        return branches.iter().filter(|branch| walk(root, branch, path, keys)).count() > 0;
+        return branches
+            .iter()
+            .filter(|branch| walk(root, branch, path, keys))
+            .count()
+            > 0;
     }
     if let Some(properties) = node["properties"].as_object() {
         for (name, property) in properties {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
             if walk(root, property, &path, keys) {
                 keys.insert(path);
             }

@@ -19,10 +19,13 @@ pub fn rows() -> Vec<Row> {
                 let body = PUBLIC.replace("respond: 200", "respond: { status: 200, body: it }");
                 let gateway = plaintext(&body).replacing("{https}", address).start();
                 let at = |address| {
-                    let answer = Client::new(address).try_connect().ok().and_then(|mut connection| {
-                        connection.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-                        connection.try_answer("GET")
-                    });
+                    let answer = Client::new(address)
+                        .try_connect()
+                        .ok()
+                        .and_then(|mut connection| {
+                            connection.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                            connection.try_answer("GET")
+                        });
                     answer.is_some_and(|answer| answer.text() == "it")
                 };
                 match (at(gateway.https), at(gateway.http)) {
@@ -96,43 +99,66 @@ pub fn rows() -> Vec<Row> {
                 };
                 let connection = Client::new(gateway.https).tls(&authority, anybody).connect();
                 let shown = connection.ssl().peer_certificate().unwrap();
-                let name = shown.subject_name().entries_by_nid(Nid::COMMONNAME).next().unwrap();
-                name.data().as_utf8().unwrap().to_string()
+                let name = shown
+                    .subject_name()
+                    .entries_by_nid(Nid::COMMONNAME)
+                    .next()
+                    .unwrap();
+                String::from_utf8_lossy(name.data().as_slice()).into_owned()
             },
         },
         Row {
             key: "listeners[].tls.certificates[].cert",
-            settings: [("one.crt", "good"), ("two.crt", "error: the key is not the certificate's")],
+            settings: [
+                ("one.crt", "good"),
+                ("two.crt", "error: the key is not the certificate's"),
+            ],
             observe: |cert| check_pair(&format!("cert: {cert}, key: one.key")),
         },
         Row {
             key: "listeners[].tls.certificates[].key",
-            settings: [("one.key", "good"), ("two.key", "error: the key is not the certificate's")],
+            settings: [
+                ("one.key", "good"),
+                ("two.key", "error: the key is not the certificate's"),
+            ],
             observe: |key| check_pair(&format!("cert: one.crt, key: {key}")),
         },
         Row {
             key: "listeners[].tls.certificates[].key_pem",
-            settings: [("${env:ONE}", "good"), ("${file:two.key}", "error: the key is not the certificate's")],
+            settings: [
+                ("${env:ONE}", "good"),
+                ("${file:two.key}", "error: the key is not the certificate's"),
+            ],
             observe: |reference| check_pair(&format!("cert: one.crt, key_pem: \"{reference}\"")),
         },
         Row {
             key: "listeners[].redirect_https",
-            settings: [("true", "https://api.example/"), ("{ port: 8443 }", "https://api.example:8443/")],
+            settings: [
+                ("true", "https://api.example/"),
+                ("{ port: 8443 }", "https://api.example:8443/"),
+            ],
             observe: redirected,
         },
         Row {
             key: "listeners[].redirect_https.port",
-            settings: [("1443", "https://api.example:1443/"), ("443", "https://api.example/")],
+            settings: [
+                ("1443", "https://api.example:1443/"),
+                ("443", "https://api.example/"),
+            ],
             observe: |port| redirected(&format!("{{ port: {port} }}")),
         },
         Row {
             key: "listeners[].plaintext.reason",
             settings: [
-                ("behind a balancer", "127.0.0.1:1 proxies plain HTTP: behind a balancer"),
+                (
+                    "behind a balancer",
+                    "127.0.0.1:1 proxies plain HTTP: behind a balancer",
+                ),
                 ("in a mesh", "127.0.0.1:1 proxies plain HTTP: in a mesh"),
             ],
             observe: |reason| {
-                let proof = prove(&offline(PUBLIC).replace("reason: test }", &format!("reason: {reason} }}")));
+                let proof =
+                    prove(&offline(PUBLIC).replace("reason: test }", &format!("reason: {reason} }}")));
                 proof["findings"][0].as_str().unwrap().to_owned()
             },
         },
@@ -158,7 +184,9 @@ fn version(ssl: &openssl::ssl::SslRef) -> String {
 }
 
 fn suite(ssl: &openssl::ssl::SslRef) -> String {
-    ssl.current_cipher().map(|cipher| cipher.name().to_owned()).unwrap_or_default()
+    ssl.current_cipher()
+        .map(|cipher| cipher.name().to_owned())
+        .unwrap_or_default()
 }
 
 /// What is negotiated with a listener of these keys, or `refused`.
@@ -168,7 +196,10 @@ fn negotiated(
     what: impl FnOnce(&openssl::ssl::SslRef) -> String,
 ) -> String {
     let gateway = Gateway::with(PUBLIC).tls(tls).start();
-    match Client::new(gateway.https).tls(&gateway.authority, client).try_connect() {
+    match Client::new(gateway.https)
+        .tls(&gateway.authority, client)
+        .try_connect()
+    {
         Ok(connection) => what(connection.ssl()),
         Err(_) => "refused".to_owned(),
     }

@@ -10,7 +10,11 @@ use crate::support::{Authority, Gateway, Origin, Reply, refusing_address};
 
 pub fn rows() -> Vec<Row> {
     vec![
-        Row { key: "upstreams.*.targets", settings: [("one", "1 0"), ("two", "0 1")], observe: |target| turns(target, 1) },
+        Row {
+            key: "upstreams.*.targets",
+            settings: [("one", "1 0"), ("two", "0 1")],
+            observe: |target| turns(target, 1),
+        },
         Row {
             key: "upstreams.*.targets[].address",
             settings: [("one", "1 0"), ("two", "0 1")],
@@ -76,11 +80,19 @@ pub fn rows() -> Vec<Row> {
             settings: [("1ms", "connects again"), ("1h", "keeps its connection")],
             observe: |span| {
                 let origin = Origin::start();
-                let gateway = running(&service(&format!("targets: [\"{}\"], idle: {span}", origin.address)));
+                let gateway = running(&service(&format!(
+                    "targets: [\"{}\"], idle: {span}",
+                    origin.address
+                )));
                 for _ in 0..20 {
                     assert_eq!(outcome(&gateway, ""), "200");
                 }
-                if origin.connections() > 2 { "connects again" } else { "keeps its connection" }.to_owned()
+                if origin.connections() > 2 {
+                    "connects again"
+                } else {
+                    "keeps its connection"
+                }
+                .to_owned()
             },
         },
         Row {
@@ -97,10 +109,16 @@ pub fn rows() -> Vec<Row> {
         },
         Row {
             key: "upstreams.*.error_bodies",
-            settings: [("replace", "problem document"), ("pass", "NullPointerException at Main.java")],
+            settings: [
+                ("replace", "problem document"),
+                ("pass", "NullPointerException at Main.java"),
+            ],
             observe: |what| {
                 let origin = Origin::answering(|_| Reply::new(500, &[], "NullPointerException at Main.java"));
-                let gateway = running(&service(&format!("targets: [\"{}\"], error_bodies: {what}", origin.address)));
+                let gateway = running(&service(&format!(
+                    "targets: [\"{}\"], error_bodies: {what}",
+                    origin.address
+                )));
                 let answer = gateway.client().get("/", &[]);
                 match answer.header("content-type") {
                     Some("application/problem+json") => "problem document".to_owned(),
@@ -123,19 +141,27 @@ fn service(keys: &str) -> String {
 /// The status of an answer, and for a failure the reason in its record.
 fn outcome(gateway: &Gateway, body: &str) -> String {
     let method = if body.is_empty() { "GET" } else { "POST" };
-    let answer = gateway.client().request(method, "/", &[("Content-Type", "text/plain")], body);
+    let answer = gateway
+        .client()
+        .request(method, "/", &[("Content-Type", "text/plain")], body);
     if answer.status < 400 {
         return answer.status.to_string();
     }
     let record = gateway.record(answer.header("x-request-id").unwrap());
-    format!("{} {}", answer.status, record["error.type"].as_str().unwrap_or("no reason"))
+    format!(
+        "{} {}",
+        answer.status,
+        record["error.type"].as_str().unwrap_or("no reason")
+    )
 }
 
 /// How many of so many requests each of two services gets; `one` and `two` stand for their addresses.
 fn turns(targets: &str, requests: usize) -> String {
     let (one, two) = (Origin::start(), Origin::start());
     let quoted = |origin: &Origin| format!("\"{}\"", origin.address);
-    let targets = targets.replace("one", &quoted(&one)).replace("two", &quoted(&two));
+    let targets = targets
+        .replace("one", &quoted(&one))
+        .replace("two", &quoted(&two));
     let gateway = running(&service(&format!("targets: [{targets}]")));
     for _ in 0..requests {
         assert_eq!(outcome(&gateway, ""), "200");
@@ -147,7 +173,10 @@ fn over_tls(server_name: &str, ca: &str) -> String {
     let authority = Authority::new();
     let leaf = authority.leaf(&["svc.internal"]);
     let origin = Origin::tls(&leaf.certificate, &leaf.key, |_| Reply::ok());
-    let keys = format!("targets: [\"{}\"], tls: {{ server_name: {server_name}, ca: {ca} }}", origin.address);
+    let keys = format!(
+        "targets: [\"{}\"], tls: {{ server_name: {server_name}, ca: {ca} }}",
+        origin.address
+    );
     let gateway = Gateway::with(&service(&keys))
         .file("its.pem", authority.pem())
         .file("another.pem", Authority::new().pem())
@@ -160,7 +189,13 @@ const SLOW: Duration = Duration::from_millis(900);
 
 fn outcome_of_a_slow_service(timeouts: &str) -> String {
     let origin = Origin::answering(|_| Reply::ok().after(SLOW));
-    outcome(&running(&service(&format!("targets: [\"{}\"], timeouts: {{ {timeouts} }}", origin.address))), "")
+    outcome(
+        &running(&service(&format!(
+            "targets: [\"{}\"], timeouts: {{ {timeouts} }}",
+            origin.address
+        ))),
+        "",
+    )
 }
 
 /// Accepts connections for `origin`, and passes on what is sent only after a while.
