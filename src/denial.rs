@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::gates::authn::AuthnError;
+use crate::gates::limits::Standing;
 use crate::head::Malformed;
 
 /// What a gate says: its result, or why not.
@@ -28,6 +29,10 @@ pub enum Denial {
     MethodNotAllowed(Arc<str>),
     /// No credential, or one that is not good.
     Unauthenticated(AuthnError),
+    /// Too many requests of one address, whoever they are.
+    Flooded,
+    /// The caller has used up a limit.
+    RateLimited(Standing),
     /// The caller is known and may not.
     Forbidden(Forbidden),
     /// What was sent is not what the route takes.
@@ -66,6 +71,8 @@ pub enum ContentError {
     Encoded,
     /// The client stopped sending before the announced end.
     Incomplete,
+    /// The rest of the body did not come in time.
+    TooSlow,
 }
 
 /// What plain HTTP must not carry.
@@ -110,12 +117,16 @@ pub enum UpstreamError {
 pub enum Gate {
     /// Canonical head
     Head,
+    /// Too many of one address
+    Flood,
     /// Host, path and method
     Route,
     /// Who
     Authn,
     /// May they
     Authz,
+    /// How often
+    Limits,
     /// What is sent
     Content,
     /// After admission
@@ -128,9 +139,11 @@ impl Gate {
     pub fn as_str(self) -> &'static str {
         match self {
             Gate::Head => "head",
+            Gate::Flood => "flood",
             Gate::Route => "route",
             Gate::Authn => "authn",
             Gate::Authz => "authz",
+            Gate::Limits => "limits",
             Gate::Content => "content",
             Gate::Upstream => "upstream",
         }
@@ -146,6 +159,8 @@ impl Denial {
             Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
             Denial::Unauthenticated(_) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
             Denial::Forbidden(_) => Gate::Authz,
+            Denial::Flooded => Gate::Flood,
+            Denial::RateLimited(_) => Gate::Limits,
             Denial::Content(_) => Gate::Content,
             Denial::Upstream(_) | Denial::Internal => Gate::Upstream,
         }
@@ -161,9 +176,11 @@ impl Denial {
             Denial::NoRoute => StatusCode::NOT_FOUND,
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Denial::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Denial::Flooded | Denial::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Denial::Content(why) => match why {
                 ContentError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 ContentError::Incomplete => StatusCode::BAD_REQUEST,
+                ContentError::TooSlow => StatusCode::REQUEST_TIMEOUT,
                 ContentError::TypeMissing
                 | ContentError::TypeRepeated
                 | ContentError::TypeMalformed
@@ -198,6 +215,8 @@ impl Denial {
             Denial::Unauthenticated(why) => why.reason(),
             Denial::Forbidden(Forbidden::Scope(_)) => "scope_missing",
             Denial::Forbidden(Forbidden::Role) => "role_missing",
+            Denial::Flooded => "flooded",
+            Denial::RateLimited(_) => "rate_limited",
             Denial::Content(why) => match why {
                 ContentError::TooLarge => "body_too_large",
                 ContentError::TypeMissing => "content_type_missing",
@@ -206,6 +225,7 @@ impl Denial {
                 ContentError::TypeNotAllowed => "content_type_not_allowed",
                 ContentError::Encoded => "content_encoding",
                 ContentError::Incomplete => "body_incomplete",
+                ContentError::TooSlow => "body_too_slow",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
             Denial::Upstream(why) => match why {
@@ -243,6 +263,8 @@ impl Denial {
             Denial::PlainHttp(_)
             | Denial::NoRoute
             | Denial::MethodNotAllowed(_)
+            | Denial::Flooded
+            | Denial::RateLimited(_)
             | Denial::Content(_)
             | Denial::Unavailable(..)
             | Denial::Internal => self.reason(),
@@ -263,15 +285,22 @@ impl Denial {
             Denial::MethodNotAllowed(_) => "The resource does not take this method; see Allow.",
             Denial::Unauthenticated(why) => why.description(),
             Denial::Forbidden(Forbidden::Scope(_)) => "The token lacks a scope that this resource asks for.",
-            Denial::Forbidden(Forbidden::Role) => "The caller has none of the roles that this resource asks for.",
+            Denial::Forbidden(Forbidden::Role) => {
+                "The caller has none of the roles that this resource asks for."
+            }
+            Denial::Flooded => "Too many requests from this address.",
+            Denial::RateLimited(_) => "A limit is used up; see Retry-After.",
             Denial::Content(why) => match why {
                 ContentError::TooLarge => "The body is larger than this resource takes.",
                 ContentError::TypeMissing => "The body has no Content-Type.",
                 ContentError::TypeRepeated => "There is more than one Content-Type.",
                 ContentError::TypeMalformed => "Content-Type is malformed, or its charset is not UTF-8.",
                 ContentError::TypeNotAllowed => "The resource does not take this media type.",
-                ContentError::Encoded => "The resource does not take encoded bodies; send it without Content-Encoding.",
+                ContentError::Encoded => {
+                    "The resource does not take encoded bodies; send it without Content-Encoding."
+                }
                 ContentError::Incomplete => "The body ended early.",
+                ContentError::TooSlow => "The body did not come in time.",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
@@ -290,14 +319,16 @@ impl Denial {
     pub fn challenge(&self) -> Option<String> {
         match self {
             // no credential: no error code, so that nothing is told to who did not even try (section 3.1)
-            Denial::Unauthenticated(AuthnError::CredentialsMissing) => Some("Bearer realm=\"durward\"".to_owned()),
+            Denial::Unauthenticated(AuthnError::CredentialsMissing) => {
+                Some("Bearer realm=\"durward\"".to_owned())
+            }
             Denial::Unauthenticated(why) => Some(format!(
                 "Bearer realm=\"durward\", error=\"invalid_token\", error_description=\"{}\"",
                 why.description()
             )),
-            Denial::Forbidden(Forbidden::Scope(scopes)) => {
-                Some(format!("Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""))
-            }
+            Denial::Forbidden(Forbidden::Scope(scopes)) => Some(format!(
+                "Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""
+            )),
             _ => None,
         }
     }
@@ -317,6 +348,11 @@ impl Denial {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
+            Denial::Flooded => Some(1),
+            // rounded up: who waits so long is admitted
+            Denial::RateLimited(standing) => {
+                Some(standing.quota.reset.as_millis().div_ceil(1000).max(1) as u64)
+            }
             Denial::Unavailable(_, after) => Some(after.as_secs().max(1)),
             Denial::Upstream(UpstreamError::Unresolved) => Some(1),
             _ => None,
@@ -328,7 +364,9 @@ impl Denial {
     pub fn closes(&self) -> bool {
         matches!(
             self,
-            Denial::Malformed(_) | Denial::Content(ContentError::TooLarge | ContentError::Incomplete) | Denial::Internal
+            Denial::Malformed(_)
+                | Denial::Content(ContentError::TooLarge | ContentError::Incomplete | ContentError::TooSlow)
+                | Denial::Internal
         )
     }
 }
@@ -336,6 +374,7 @@ impl Denial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gates::limits::window::Quota;
 
     fn every_denial() -> Vec<Denial> {
         let mut all: Vec<Denial> = Malformed::ALL.iter().map(|m| Denial::Malformed(*m)).collect();
@@ -349,6 +388,14 @@ mod tests {
             Denial::Forbidden(Forbidden::Role),
             Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
             Denial::Internal,
+            Denial::Flooded,
+            Denial::RateLimited(Standing {
+                limit: 0,
+                quota: Quota {
+                    remaining: 0,
+                    reset: Duration::from_millis(1001),
+                },
+            }),
         ]);
         all.extend(
             [
@@ -359,6 +406,7 @@ mod tests {
                 ContentError::TypeNotAllowed,
                 ContentError::Encoded,
                 ContentError::Incomplete,
+                ContentError::TooSlow,
             ]
             .map(Denial::Content),
         );
@@ -384,8 +432,16 @@ mod tests {
         let mut reasons: Vec<_> = all.iter().map(Denial::reason).collect();
         for denial in &all {
             assert!(denial.status().as_u16() >= 400, "{denial:?}");
-            assert!(denial.reason().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
-            assert_eq!(denial.status() == StatusCode::UNAUTHORIZED, matches!(denial, Denial::Unauthenticated(_)));
+            assert!(
+                denial
+                    .reason()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            );
+            assert_eq!(
+                denial.status() == StatusCode::UNAUTHORIZED,
+                matches!(denial, Denial::Unauthenticated(_))
+            );
             // RFC 9110 sections 15.5.2 and 15.5.6: a 401 has a challenge, a 405 has Allow
             assert!(denial.status() != StatusCode::UNAUTHORIZED || denial.challenge().is_some());
             assert!(denial.status() != StatusCode::METHOD_NOT_ALLOWED || denial.allow().is_some());
@@ -411,17 +467,23 @@ mod tests {
         }
         let all = every_denial();
         for denial in &all {
-            let place = found.iter().find(|(code, reason, _)| (*code, *reason) == (denial.code(), denial.reason()));
-            let (_, _, statuses) = place.unwrap_or_else(|| panic!("{} is not in docs/problems.md", denial.reason()));
+            let place = found
+                .iter()
+                .find(|(code, reason, _)| (*code, *reason) == (denial.code(), denial.reason()));
+            let (_, _, statuses) =
+                place.unwrap_or_else(|| panic!("{} is not in docs/problems.md", denial.reason()));
             let status = denial.status();
-            assert!(statuses.contains(status.as_str()) || *statuses == "5xx)", "{statuses}: {status}");
+            assert!(
+                statuses.contains(status.as_str()) || *statuses == "5xx)",
+                "{statuses}: {status}"
+            );
         }
         assert_eq!(found.len(), all.len(), "the page has reasons that are none");
     }
 
     #[test]
     fn a_denial_is_small() {
-        assert!(size_of::<Denial>() <= 24, "{}", size_of::<Denial>());
+        assert!(size_of::<Denial>() <= 40, "{}", size_of::<Denial>());
     }
 
     // S63
@@ -429,6 +491,9 @@ mod tests {
     fn a_missing_scope_is_challenged_by_name() {
         let denial = Denial::Forbidden(Forbidden::Scope("read:lien_info".into()));
         let challenge = denial.challenge().unwrap();
-        assert!(challenge.contains("error=\"insufficient_scope\", scope=\"read:lien_info\""), "{challenge}");
+        assert!(
+            challenge.contains("error=\"insufficient_scope\", scope=\"read:lien_info\""),
+            "{challenge}"
+        );
     }
 }

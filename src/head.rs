@@ -14,9 +14,9 @@ use http::header::HeaderMap;
 use http::{Method, Uri, Version};
 
 pub use authority::Host;
+pub(crate) use authority::is_name as is_host_name;
 pub use framing::BodyLength;
 pub use path::CanonicalPath;
-pub(crate) use authority::is_name as is_host_name;
 pub(crate) use path::canonical as canonical_path;
 
 /// Why a head is not understood in exactly one way.
@@ -235,8 +235,16 @@ mod tests {
 
     #[test]
     fn a_plain_head_is_taken_as_it_is() {
-        let head = head("GET", "/v1/vehicles/1HG?full=yes", &[("host", "API.example:8443")]).unwrap();
-        assert_eq!((head.host(), head.path(), head.query()), ("api.example", "/v1/vehicles/1HG", Some("full=yes")));
+        let head = head(
+            "GET",
+            "/v1/vehicles/1HG?full=yes",
+            &[("host", "API.example:8443")],
+        )
+        .unwrap();
+        assert_eq!(
+            (head.host(), head.path(), head.query()),
+            ("api.example", "/v1/vehicles/1HG", Some("full=yes"))
+        );
         assert_eq!(head.authority(), "api.example:8443");
         assert!(head.is_verbatim());
     }
@@ -246,12 +254,18 @@ mod tests {
         let same = head("GET", "http://api.example/x", &[("host", "api.example")]).unwrap();
         assert!(!same.is_verbatim());
         assert_eq!(same.target(), "/x");
-        assert_eq!(head("GET", "http://other/x", &[("host", "api.example")]).unwrap_err(), Malformed::Target);
+        assert_eq!(
+            head("GET", "http://other/x", &[("host", "api.example")]).unwrap_err(),
+            Malformed::Target
+        );
     }
 
     #[test]
     fn methods_that_tunnel_or_reflect_are_refused() {
-        assert_eq!(head("TRACE", "/", &[("host", "a")]).unwrap_err(), Malformed::Method);
+        assert_eq!(
+            head("TRACE", "/", &[("host", "a")]).unwrap_err(),
+            Malformed::Method
+        );
     }
 
     #[test]
@@ -269,10 +283,18 @@ mod tests {
             Err(Malformed::ContentLength)
         );
         for bad in ["4, 4", "+4", "", " ", "0x4", "18446744073709551616"] {
-            assert_eq!(post(&[("content-length", bad)]), Err(Malformed::ContentLength), "{bad:?}");
+            assert_eq!(
+                post(&[("content-length", bad)]),
+                Err(Malformed::ContentLength),
+                "{bad:?}"
+            );
         }
         for bad in ["gzip, chunked", "identity", "chunked, chunked", ""] {
-            assert_eq!(post(&[("transfer-encoding", bad)]), Err(Malformed::TransferEncoding), "{bad:?}");
+            assert_eq!(
+                post(&[("transfer-encoding", bad)]),
+                Err(Malformed::TransferEncoding),
+                "{bad:?}"
+            );
         }
         assert_eq!(
             post(&[("content-length", "4"), ("transfer-encoding", "chunked")]),

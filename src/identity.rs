@@ -6,6 +6,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::clock::UnixTime;
 use crate::gates::authn::Authenticated;
+use crate::gates::authn::claims::Claims;
 
 /// The caller of a request.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Client {
     pub scopes: Box<[Box<str>]>,
     /// Role values, as the issuer spells them.
     pub roles: Box<[Box<str>]>,
+    /// Everything that the credential says.
+    pub claims: Claims,
     /// `exp` of the credential: the identity does not outlive it.
     pub expires: UnixTime,
     /// Identity headers for upstreams, ready to send.

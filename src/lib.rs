@@ -35,6 +35,7 @@ pub mod gates;
 
 pub mod config;
 pub mod gateway;
+pub mod lifecycle;
 pub mod secrets;
 pub mod upstream;
 

@@ -5,9 +5,11 @@
 //!
 //! ```text
 //! head      one canonical view, or 400          (made before, by Head::parse: there is no Request without it)
+//! flood     requests of one address             429
 //! route     host + path + method                404 405
 //! authn     credential → Client                 401 503
 //! authz     scopes, roles                       403
+//! limits    per caller, address, route          429
 //! content   length and type of the body         413 415
 //! ```
 //!
@@ -16,6 +18,7 @@
 
 use crate::denial::{Denial, Gate, Verdict};
 use crate::gates::content::BodyPlan;
+use crate::gates::limits::Standing;
 use crate::gateway::router::Found;
 use crate::gateway::{Access, Gateway, RouteId};
 use crate::identity::Identity;
@@ -36,6 +39,7 @@ use crate::world::World;
 pub struct Admitted {
     route: RouteId,
     identity: Identity,
+    standing: Option<Standing>,
     body: BodyPlan,
     _sealed: (),
 }
@@ -51,6 +55,12 @@ impl Admitted {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What is left of the tightest limit, if the route has one.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        self.standing
     }
 
     /// How the body is to be read.
@@ -73,7 +83,18 @@ impl Gateway {
         trace: &mut Trace,
     ) -> Verdict<Admitted> {
         let head = request.head();
-        trace.passed(Gate::Head, 0, || format!("{} {} for {}", head.method(), head.path(), head.host()));
+        trace.passed(Gate::Head, 0, || {
+            format!("{} {} for {}", head.method(), head.path(), head.host())
+        });
+
+        if let Some(flood) = &self.flood {
+            if let Err(denial) = flood.check(request.peer().client, world) {
+                return Err(trace.denied(denial, flood.line, || format!("{} a second", flood.per_address)));
+            }
+            trace.passed(Gate::Flood, flood.line, || {
+                format!("at most {} a second", flood.per_address)
+            });
+        }
 
         let id = match self.router.find(head.host(), head.path(), head.method()) {
             Found::Route(id) => id,
@@ -83,14 +104,20 @@ impl Gateway {
                 }));
             }
             Found::Nothing => {
-                return Err(trace.denied(Denial::NoRoute, 0, || "no route has this host and path".to_owned()));
+                return Err(trace.denied(Denial::NoRoute, 0, || {
+                    "no route has this host and path".to_owned()
+                }));
             }
         };
         let Some(route) = self.route(id) else {
-            return Err(trace.denied(Denial::Internal, 0, || "the router named an unknown route".to_owned()));
+            return Err(trace.denied(Denial::Internal, 0, || {
+                "the router named an unknown route".to_owned()
+            }));
         };
         trace.route = Some(id);
-        trace.passed(Gate::Route, route.line, || format!("{} ({})", route.id, route.path));
+        trace.passed(Gate::Route, route.line, || {
+            format!("{} ({})", route.id, route.path)
+        });
 
         let identity = match &route.access {
             Access::Public(public) => {
@@ -109,10 +136,21 @@ impl Gateway {
                 if let Err(denial) = authz.check(&client) {
                     return Err(trace.denied(denial, authz.line, || format!("asks for {}", authz.describe())));
                 }
-                trace.passed(Gate::Authz, authz.line, || format!("asks for {}", authz.describe()));
+                trace.passed(Gate::Authz, authz.line, || {
+                    format!("asks for {}", authz.describe())
+                });
                 Identity::Client(client)
             }
         };
+
+        let limits = &route.limits;
+        let standing = match limits.check(self, id, &identity, request.peer().client, world) {
+            Ok(standing) => standing,
+            Err(denial) => return Err(trace.denied(denial, limits.line, || limits.describe(self))),
+        };
+        if standing.is_some() {
+            trace.passed(Gate::Limits, limits.line, || limits.describe(self));
+        }
 
         let body = match route.content.check(head, request.headers()) {
             Ok(body) => body,
@@ -122,6 +160,12 @@ impl Gateway {
         };
         trace.passed(Gate::Content, route.content.line, || route.content.describe());
 
-        Ok(Admitted { route: id, identity, body, _sealed: () })
+        Ok(Admitted {
+            route: id,
+            identity,
+            standing,
+            body,
+            _sealed: (),
+        })
     }
 }

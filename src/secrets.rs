@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use crate::config::scalar::Lookup;
 
 /// Files larger than this are not read.
@@ -17,6 +19,8 @@ pub struct Sources {
     base: PathBuf,
     /// Asked before the environment.
     overrides: HashMap<String, String>,
+    /// Files that were asked for, so that a change of theirs is noticed.
+    read: Mutex<Vec<PathBuf>>,
 }
 
 impl Sources {
@@ -24,7 +28,10 @@ impl Sources {
     #[must_use]
     pub fn beside(configuration: &Path) -> Sources {
         let base = configuration.parent().unwrap_or(Path::new("")).to_owned();
-        Sources { base, overrides: HashMap::new() }
+        Sources {
+            base,
+            ..Sources::default()
+        }
     }
 
     /// With values that go before the environment's.
@@ -40,6 +47,12 @@ impl Sources {
         self.base.join(path)
     }
 
+    /// Files that were asked for so far.
+    #[must_use]
+    pub fn read(&self) -> Vec<PathBuf> {
+        self.read.lock().clone()
+    }
+
     /// Whether others than its owner can read a file.
     #[must_use]
     pub fn is_readable_by_others(&self, path: &Path) -> bool {
@@ -49,11 +62,15 @@ impl Sources {
 
 impl Lookup for Sources {
     fn env(&self, name: &str) -> Option<String> {
-        self.overrides.get(name).cloned().or_else(|| std::env::var(name).ok())
+        self.overrides
+            .get(name)
+            .cloned()
+            .or_else(|| std::env::var(name).ok())
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {
         let path = self.path(path);
+        self.read.lock().push(path.clone());
         let meta = std::fs::metadata(&path)?;
         if !meta.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));

@@ -36,20 +36,33 @@ impl Trace {
     /// Keeps the steps too. Without it, describing a step costs nothing.
     #[must_use]
     pub fn detailed() -> Trace {
-        Trace { steps: Some(Vec::with_capacity(8)), ..Trace::default() }
+        Trace {
+            steps: Some(Vec::with_capacity(8)),
+            ..Trace::default()
+        }
     }
 
     /// The gate let the request pass.
     pub fn passed(&mut self, gate: Gate, line: u32, detail: impl FnOnce() -> String) {
         if let Some(steps) = &mut self.steps {
-            steps.push(Step { gate, denied: None, detail: detail(), line });
+            steps.push(Step {
+                gate,
+                denied: None,
+                detail: detail(),
+                line,
+            });
         }
     }
 
     /// The gate refused the request; hands the denial on.
     pub fn denied(&mut self, denial: Denial, line: u32, detail: impl FnOnce() -> String) -> Denial {
         if let Some(steps) = &mut self.steps {
-            steps.push(Step { gate: denial.gate(), denied: Some(denial.reason()), detail: detail(), line });
+            steps.push(Step {
+                gate: denial.gate(),
+                denied: Some(denial.reason()),
+                detail: detail(),
+                line,
+            });
         }
         denial
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::clock::UnixTime;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::verdicts::Verdicts;
+use crate::gates::limits::window::Windows;
 
 /// The outside, as a decision sees it.
 pub trait World: Sync {
@@ -26,6 +27,12 @@ pub trait World: Sync {
     /// Asks for newer keys because `keys` did not hold what a token names, and waits for them within the issuer's
     /// deadline; at once where its cooldown does not allow a fetch.
     fn newer_keys(&self, issuer: usize) -> impl Future<Output = Keys> + Send;
+
+    /// Counts a request of this network and tells how many there were in the current second.
+    fn flood(&self, network: u128) -> u32;
+
+    /// The counters of a limit, by its index in the snapshot.
+    fn windows(&self, limit: usize) -> Option<&Windows>;
 
     /// Verdicts on credentials seen before.
     fn verdicts(&self) -> &Verdicts;

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use super::{File, gateway};
 
 pub(super) fn check(file: &File) -> io::Result<ExitCode> {
-    let Some(gateway) = gateway(file, Vec::new())? else { return Ok(ExitCode::FAILURE) };
+    let Some(gateway) = gateway(file)? else {
+        return Ok(ExitCode::FAILURE);
+    };
     writeln!(
         io::stdout(),
         "{}: good, {} routes, {} upstreams, {} issuers ({})",

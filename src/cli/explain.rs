@@ -37,7 +37,9 @@ pub struct Explain {
 
 impl Explain {
     pub(super) fn run(&self) -> io::Result<ExitCode> {
-        let Some(gateway) = gateway(&self.file, Vec::new())? else { return Ok(ExitCode::FAILURE) };
+        let Some(gateway) = gateway(&self.file)? else {
+            return Ok(ExitCode::FAILURE);
+        };
         let name = self.request.display().to_string();
         let text = std::fs::read_to_string(&self.request)
             .map_err(|why| io::Error::new(why.kind(), format!("cannot read {name}: {why}")))?;
@@ -49,13 +51,20 @@ impl Explain {
             }
         };
         let base = self.request.parent().unwrap_or(std::path::Path::new(""));
-        let question = described.question(&gateway, base).map_err(|why| io::Error::other(format!("{name}: {why}")))?;
+        let question = described
+            .question(&gateway, base)
+            .map_err(|why| io::Error::other(format!("{name}: {why}")))?;
         let (verdict, trace) = decide(&gateway, &question)?;
         let mut out = io::stdout().lock();
         if self.json {
             write_json(&gateway, &verdict, &trace, &mut out)?;
         } else {
-            write_text(&self.file.config.display().to_string(), &verdict, &trace, &mut out)?;
+            write_text(
+                &self.file.config.display().to_string(),
+                &verdict,
+                &trace,
+                &mut out,
+            )?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -88,8 +97,17 @@ fn write_text(
             None => ("pass", String::new()),
             Some(reason) => ("DENY", format!("{reason}: ")),
         };
-        let place = if step.line > 0 { format!("  [{file}:{}]", step.line) } else { String::new() };
-        writeln!(out, "{:<8} {word}  {reason}{}{place}", step.gate.as_str(), step.detail)?;
+        let place = if step.line > 0 {
+            format!("  [{file}:{}]", step.line)
+        } else {
+            String::new()
+        };
+        writeln!(
+            out,
+            "{:<8} {word}  {reason}{}{place}",
+            step.gate.as_str(),
+            step.detail
+        )?;
     }
     match verdict {
         Ok(_) => writeln!(out, "\nadmitted"),
@@ -122,7 +140,10 @@ fn write_json(
             })
         })
         .collect();
-    let route = trace.route.and_then(|id| gateway.route(id)).map(|route| route.id.to_string());
+    let route = trace
+        .route
+        .and_then(|id| gateway.route(id))
+        .map(|route| route.id.to_string());
     let denial = verdict.as_ref().err();
     let decision = json!({
         "outcome": if denial.is_some() { "deny" } else { "allow" },

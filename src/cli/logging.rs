@@ -19,7 +19,11 @@ struct Messages {
 impl Log for Messages {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let ours = metadata.target().starts_with("durward");
-        let most = if ours { self.level } else { self.level.min(LevelFilter::Warn) };
+        let most = if ours {
+            self.level
+        } else {
+            self.level.min(LevelFilter::Warn)
+        };
         metadata.level() <= most
     }
 
@@ -40,7 +44,9 @@ impl Log for Messages {
 pub(super) fn start() {
     static MESSAGES: OnceLock<Messages> = OnceLock::new();
     let asked = std::env::var(VARIABLE).ok().and_then(|level| level.parse().ok());
-    let messages = MESSAGES.get_or_init(|| Messages { level: asked.unwrap_or(LevelFilter::Info) });
+    let messages = MESSAGES.get_or_init(|| Messages {
+        level: asked.unwrap_or(LevelFilter::Info),
+    });
     if log::set_logger(messages).is_ok() {
         log::set_max_level(messages.level);
     }

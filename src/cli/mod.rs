@@ -6,6 +6,7 @@ pub mod explain;
 mod logging;
 mod prove;
 mod run;
+mod upgrade;
 mod version;
 
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::fault::{Fault, Severity};
 use crate::gateway::Gateway;
-use crate::gateway::compile::load;
+use crate::gateway::compile::{Compiled, load};
 
 /// An API security gateway that can prove what it lets through
 #[derive(Debug, Parser)]
@@ -29,7 +30,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the gateway
-    Run(File),
+    Run(run::Run),
+    /// Hand the sockets of the running gateway to a new process, without losing a request
+    Upgrade(File),
     /// Check a configuration: everything that is wrong with it, at once
     #[command(alias = "validate")]
     Check(File),
@@ -49,7 +52,13 @@ enum Verb {
 #[derive(Debug, Args)]
 struct File {
     /// Configuration file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/durward/durward.yaml", env = "DURWARD_CONFIG")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/durward/durward.yaml",
+        env = "DURWARD_CONFIG"
+    )]
     config: PathBuf,
 }
 
@@ -58,7 +67,8 @@ struct File {
 pub fn main() -> ExitCode {
     logging::start();
     let outcome = match Cli::parse().verb {
-        Verb::Run(file) => run::run(&file),
+        Verb::Run(run) => run::run(&run),
+        Verb::Upgrade(file) => upgrade::upgrade(&file),
         Verb::Check(file) => check::check(&file),
         Verb::Prove(prove) => prove.run(),
         Verb::Explain(explain) => explain.run(),
@@ -78,11 +88,20 @@ pub fn main() -> ExitCode {
 }
 
 /// The compiled file; `None` after its faults were printed.
-fn gateway(file: &File, overrides: Vec<(String, String)>) -> io::Result<Option<Gateway>> {
-    let compiled = load(&file.config, overrides)
-        .map_err(|why| io::Error::new(why.kind(), format!("cannot read {}: {why}", file.config.display())))?;
+fn gateway(file: &File) -> io::Result<Option<Gateway>> {
+    Ok(compiled(file)?.gateway)
+}
+
+/// The same, with the files that were read for it.
+fn compiled(file: &File) -> io::Result<Compiled> {
+    let compiled = load(&file.config, Vec::new()).map_err(|why| {
+        io::Error::new(
+            why.kind(),
+            format!("cannot read {}: {why}", file.config.display()),
+        )
+    })?;
     report(&compiled.faults)?;
-    Ok(compiled.gateway)
+    Ok(compiled)
 }
 
 /// Prints faults to the standard error.
@@ -94,7 +113,11 @@ fn report(faults: &[Fault]) -> io::Result<()> {
     let count = |severity| faults.iter().filter(|fault| fault.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if errors + warnings > 0 {
-        let more = if faults.len() >= crate::config::parse::MAX_FAULTS { "; there may be more" } else { "" };
+        let more = if faults.len() >= crate::config::parse::MAX_FAULTS {
+            "; there may be more"
+        } else {
+            ""
+        };
         writeln!(out, "{errors} errors, {warnings} warnings{more}")?;
     }
     Ok(())

@@ -20,11 +20,17 @@ pub(super) struct Prove {
 
 impl Prove {
     pub(super) fn run(&self) -> io::Result<ExitCode> {
-        let Some(gateway) = gateway(&self.file, Vec::new())? else { return Ok(ExitCode::FAILURE) };
+        let Some(gateway) = gateway(&self.file)? else {
+            return Ok(ExitCode::FAILURE);
+        };
         let proof = prove(&gateway);
         let mut out = io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&proof).map_err(io::Error::other)?)?;
+            writeln!(
+                out,
+                "{}",
+                serde_json::to_string_pretty(&proof).map_err(io::Error::other)?
+            )?;
         } else {
             print(&proof, &self.file.config.display().to_string(), &mut out)?;
         }
@@ -47,7 +53,11 @@ fn print(proof: &Proof, file: &str, out: &mut impl Write) -> io::Result<()> {
         )?;
         for (what, except) in [("hosts", &pattern.except_hosts), ("paths", &pattern.except_paths)] {
             if !except.is_empty() {
-                writeln!(out, "      but not these {what}, which have rules of their own: {}", except.join(" "))?;
+                writeln!(
+                    out,
+                    "      but not these {what}, which have rules of their own: {}",
+                    except.join(" ")
+                )?;
             }
         }
     }
@@ -61,7 +71,11 @@ fn print(proof: &Proof, file: &str, out: &mut impl Write) -> io::Result<()> {
             ("traffic", &route.traffic),
             ("data", &route.data),
         ] {
-            writeln!(out, "      {layer:<14} {}", what.as_deref().unwrap_or("- absent -"))?;
+            writeln!(
+                out,
+                "      {layer:<14} {}",
+                what.as_deref().unwrap_or("- absent -")
+            )?;
         }
     }
     if !proof.findings.is_empty() {

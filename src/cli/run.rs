@@ -5,22 +5,49 @@ use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{File, gateway, report};
+use clap::Args;
+
+use super::{File, compiled, report};
 use crate::demo::{self, Demo};
 use crate::gateway::compile::compile;
+use crate::gateway::reload::Watched;
 use crate::secrets::Sources;
 use crate::server;
 
-pub(super) fn run(file: &File) -> io::Result<ExitCode> {
-    let Some(gateway) = gateway(file, Vec::new())? else { return Ok(ExitCode::FAILURE) };
-    log::info!(target: "durward", "runs {} ({})", file.config.display(), gateway.hash.get(..12).unwrap_or_default());
-    server::run(gateway)?;
+/// The gateway.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    file: File,
+    /// Take the sockets over from the running process; `durward upgrade` does that and more
+    #[arg(long)]
+    upgrade: bool,
+}
+
+pub(super) fn run(run: &Run) -> io::Result<ExitCode> {
+    let Run { file, upgrade } = run;
+    let compiled = compiled(file)?;
+    let Some(gateway) = compiled.gateway else {
+        return Ok(ExitCode::FAILURE);
+    };
+    log::info!(target: "durward", "runs {} ({})", file.config.display(), gateway.hash);
+    let watched = Watched::new(file.config.clone(), &compiled.read);
+    server::run(
+        gateway,
+        server::Options {
+            watched: Some(watched),
+            upgrade: *upgrade,
+        },
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the demo's gateway; says what to try once it listens.
 pub(super) fn demo(demo: Demo) -> io::Result<()> {
-    let variables = demo.variables().into_iter().map(|(name, value)| (name.to_owned(), value));
+    let variables = demo
+        .variables()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
     let sources = Sources::default().with(variables);
     let compiled = compile("conf/demo.yaml", demo::CONFIGURATION, &sources);
     report(&compiled.faults)?;
@@ -36,7 +63,7 @@ pub(super) fn demo(demo: Demo) -> io::Result<()> {
         }
         let _ = writeln!(io::stdout(), "{lines}");
     });
-    let outcome = server::run(gateway);
+    let outcome = server::run(gateway, server::Options::default());
     drop(demo);
     outcome
 }

@@ -21,6 +21,7 @@ mod suggest;
 mod yaml;
 
 mod issuer;
+mod limit;
 mod listener;
 mod observe;
 mod route;
@@ -29,10 +30,13 @@ mod upstream;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub use issuer::{ClaimPaths, Issuer, Jwks, OneOrMany};
-pub use listener::{Certificate, Listener, Plaintext, Port, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion};
+pub use limit::{Flood, Limit};
+pub use listener::{
+    Certificate, Listener, Plaintext, Port, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
+};
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget};
 pub use route::{Answer, Auth, Match, Public, RequestRules, Respond, Route};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
@@ -69,6 +73,12 @@ pub struct Config {
     /// How the verified identity is told to upstreams.
     #[serde(default)]
     pub identity_headers: IdentityHeaders,
+    /// The limit before everything else.
+    #[serde(default)]
+    pub flood: Flood,
+    /// Limits that routes refer to, by name.
+    #[serde(default)]
+    pub limits: BTreeMap<String, Limit>,
     /// The services behind the gateway, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
@@ -76,20 +86,26 @@ pub struct Config {
     pub routes: Vec<Route>,
 }
 
-/// Handed to Pingora's `ServerConf`.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+/// Threads, shutdown and upgrade; most of it is handed to Pingora's `ServerConf`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// Worker threads of the proxy, 1 to 1024. Default: the number of processors.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub threads: Option<usize>,
     /// Whether idle workers take work from busy ones. Default: true.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub work_stealing: Option<bool>,
     /// Seconds that requests under way get after SIGTERM, 0 to 3600. Default: 30.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub grace_period_seconds: Option<u64>,
+    /// Seconds between telling clients to leave and refusing new connections, after SIGTERM, 0 to 600. Default: 5.
+    #[serde(default)]
+    pub drain_seconds: Option<u64>,
+    /// Folder in which a successor finds this process, with mode 0700. Without it there is no `durward upgrade`.
+    #[serde(default)]
+    pub state_dir: Option<Text>,
     /// Idle upstream connections kept, for each thread, 1 to 100000. Default: 128.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub upstream_keepalive_pool_size: Option<usize>,
 }

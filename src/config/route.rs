@@ -22,6 +22,9 @@ pub struct Route {
     /// Everybody may, for a written reason.
     #[serde(default)]
     pub public: Option<Public>,
+    /// How often: names of limits. All of them apply.
+    #[serde(default)]
+    pub limits: Vec<String>,
     /// What may be sent.
     #[serde(default)]
     pub request: RequestRules,
@@ -77,7 +80,7 @@ pub struct RequestRules {
     /// Largest request body. Default: 1mb.
     #[serde(default)]
     pub max_body: Option<Size>,
-    /// Media types that a body may have. Default: `application/json`.
+    /// Media types that a body may have; `*/*`: any, or none. Default: `application/json`.
     #[serde(default)]
     pub content_types: Option<Vec<String>>,
 }

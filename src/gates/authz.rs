@@ -61,7 +61,11 @@ impl Authz {
             let names: Vec<&str> = self.roles.iter().map(|role| &*role.name).collect();
             parts.push(format!("one of the roles {}", names.join(", ")));
         }
-        if parts.is_empty() { "nothing beyond a valid credential".to_owned() } else { parts.join(" and ") }
+        if parts.is_empty() {
+            "nothing beyond a valid credential".to_owned()
+        } else {
+            parts.join(" and ")
+        }
     }
 }
 

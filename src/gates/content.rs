@@ -8,6 +8,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use crate::denial::{ContentError, Denial, Verdict};
 use crate::head::{BodyLength, Head};
 
+/// Stands for every media type, and for none.
+pub const ANY: &str = "*/*";
+
 /// What a route takes.
 #[derive(Debug, Clone)]
 pub struct Content {
@@ -52,18 +55,33 @@ impl Content {
         format!("takes up to {} bytes of {}", self.max_body, self.types.join(", "))
     }
 
+    /// Whether any type will do, and none as well.
+    fn takes_anything(&self) -> bool {
+        self.types.iter().any(|allowed| **allowed == *ANY)
+    }
+
     fn check_type(&self, headers: &HeaderMap) -> Result<(), ContentError> {
-        if headers.get_all(CONTENT_ENCODING).iter().any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        if headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
             return Err(ContentError::Encoded);
         }
         let mut values = headers.get_all(CONTENT_TYPE).iter();
         let value = match (values.next(), values.next()) {
+            (None, _) if self.takes_anything() => return Ok(()),
             (None, _) => return Err(ContentError::TypeMissing),
             (Some(value), None) => value.to_str().map_err(|_| ContentError::TypeMalformed)?,
             _ => return Err(ContentError::TypeRepeated),
         };
         let media_type = essence(value).ok_or(ContentError::TypeMalformed)?;
-        if self.types.iter().any(|allowed| media_type.eq_ignore_ascii_case(allowed)) {
+        if self.takes_anything()
+            || self
+                .types
+                .iter()
+                .any(|allowed| media_type.eq_ignore_ascii_case(allowed))
+        {
             Ok(())
         } else {
             Err(ContentError::TypeNotAllowed)
@@ -103,7 +121,10 @@ pub fn essence(value: &str) -> Option<&str> {
 
 /// `token` of RFC 9110 section 5.6.2.
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 #[cfg(test)]

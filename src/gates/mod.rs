@@ -3,4 +3,6 @@
 pub mod authn;
 pub mod authz;
 pub mod content;
+pub mod flood;
+pub mod limits;
 pub mod network;

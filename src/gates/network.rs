@@ -11,7 +11,10 @@ use ipnet::IpNet;
 /// Whether an address is one of the operator's own proxies. IPv4-mapped IPv6 addresses count as the IPv4 address.
 #[must_use]
 pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    !trusted.is_empty() && trusted.iter().any(|network| network.contains(&address.to_canonical()))
+    !trusted.is_empty()
+        && trusted
+            .iter()
+            .any(|network| network.contains(&address.to_canonical()))
 }
 
 /// The client's address. An entry that is no address ends the walk: what stands left of it was written by nobody we know.
@@ -21,10 +24,15 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
     if !is_trusted(client, trusted) {
         return client;
     }
-    let values: Vec<&str> =
-        headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    let values: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|value| value.to_str().unwrap_or("?"))
+        .collect();
     for entry in values.iter().rev().flat_map(|value| value.rsplit(',')) {
-        let Ok(address) = entry.trim().parse::<IpAddr>() else { break };
+        let Ok(address) = entry.trim().parse::<IpAddr>() else {
+            break;
+        };
         client = address.to_canonical();
         if !is_trusted(client, trusted) {
             break;

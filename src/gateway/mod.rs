@@ -3,21 +3,27 @@
 //! A request is decided by one snapshot from beginning to end. What must outlive snapshots (keys, verdicts) is not here
 //! but in the [`World`](crate::world::World) that is handed to each decision.
 
+pub mod certificates;
 pub mod compile;
 pub mod live;
 pub mod policy;
 pub mod prove;
+pub mod reload;
 pub mod router;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use policy::{Access, Action, Route, RouteId};
 
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
+use crate::gates::flood::Flood;
+use crate::gates::limits::Limit;
 use crate::upstream::Upstream;
+use certificates::Certificates;
 use router::Router;
 
 /// The compiled configuration.
@@ -34,6 +40,10 @@ pub struct Gateway {
     pub issuers: Box<[IssuerPolicy]>,
     /// How the identity is told to upstreams.
     pub identity_headers: IdentityHeaders,
+    /// The limit before everything else.
+    pub flood: Option<Flood>,
+    /// All limits.
+    pub limits: Box<[Limit]>,
     /// All upstreams.
     pub upstreams: Box<[Upstream]>,
     /// Networks whose `X-Forwarded-For` is believed.
@@ -44,8 +54,8 @@ pub struct Gateway {
     pub admin: SocketAddr,
     /// Where records go.
     pub records: Records,
-    /// Pingora's own settings, as YAML for its own reader.
-    pub server: String,
+    /// Threads, shutdown and upgrade.
+    pub server: Server,
 }
 
 impl Gateway {
@@ -54,6 +64,17 @@ impl Gateway {
     pub fn route(&self, id: RouteId) -> Option<&Route> {
         self.routes.get(id.0)
     }
+}
+
+/// Threads, shutdown and upgrade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Pingora's own settings, as YAML for its own reader.
+    pub pingora: String,
+    /// From telling clients to leave to refusing new connections.
+    pub drain: Duration,
+    /// Where a successor finds this process.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// A socket and what it is for.
@@ -86,7 +107,7 @@ pub struct TlsPolicy {
     /// OpenSSL's list of TLS 1.3 suites.
     pub ciphersuites: String,
     /// The chains and keys; the first is the default.
-    pub certificates: Vec<CertifiedKey>,
+    pub certificates: Certificates,
     /// Offer HTTP/2.
     pub http2: bool,
     /// Value of Strict-Transport-Security.

@@ -8,6 +8,7 @@ use super::router::HostPattern;
 use crate::gates::authn::Authn;
 use crate::gates::authz::Authz;
 use crate::gates::content::Content;
+use crate::gates::limits::Limits;
 
 /// Index of a route in its snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +27,8 @@ pub struct Route {
     pub path: Arc<str>,
     /// Who may.
     pub access: Access,
+    /// How often.
+    pub limits: Limits,
     /// What may be sent.
     pub content: Content,
     /// Who answers.

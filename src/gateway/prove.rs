@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use super::router::{Entry, HostPattern};
-use super::{Access, Action, Gateway, Purpose};
+use super::{Access, Action, Gateway, Purpose, Route};
 
 /// Everything that is claimed of a snapshot.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ pub struct RouteLayers {
     pub identity: Option<String>,
     /// What they must have been granted.
     pub authorization: Option<String>,
-    /// How often. Not there yet.
+    /// How often.
     pub traffic: Option<String>,
     /// What may be sent.
     pub data: Option<String>,
@@ -80,20 +80,36 @@ impl PublicPattern {
 #[must_use]
 pub fn prove(gateway: &Gateway) -> Proof {
     let entries = gateway.router.entries();
-    let public = entries.iter().filter_map(|entry| pattern(gateway, entries, entry)).collect();
+    let public = entries
+        .iter()
+        .filter_map(|entry| pattern(gateway, entries, entry))
+        .collect();
     let routes = layers(gateway);
     let findings = findings(gateway);
-    Proof { hash: gateway.hash.clone(), public, routes, findings }
+    Proof {
+        hash: gateway.hash.clone(),
+        public,
+        routes,
+        findings,
+    }
 }
 
 fn pattern(gateway: &Gateway, entries: &[Entry], entry: &Entry) -> Option<PublicPattern> {
     let route = gateway.route(entry.route)?;
-    let Access::Public(public) = &route.access else { return None };
+    let Access::Public(public) = &route.access else {
+        return None;
+    };
     let is_public = |other: &Entry| {
         other.method == entry.method
-            && gateway.route(other.route).is_some_and(|route| matches!(route.access, Access::Public(_)))
+            && gateway
+                .route(other.route)
+                .is_some_and(|route| matches!(route.access, Access::Public(_)))
     };
-    let siblings = || entries.iter().filter(|other| other.host == entry.host && other.path != entry.path);
+    let siblings = || {
+        entries
+            .iter()
+            .filter(|other| other.host == entry.host && other.path != entry.path)
+    };
     let mut except_paths: Vec<String> = siblings()
         .filter(|other| wins(&other.path, &entry.path))
         .filter(|other| !siblings().any(|same| same.path == other.path && is_public(same)))
@@ -124,9 +140,9 @@ fn pattern(gateway: &Gateway, entries: &[Entry], entry: &Entry) -> Option<Public
 fn narrower(host: &HostPattern, than: &HostPattern) -> bool {
     match (host, than) {
         (_, HostPattern::Any) => true,
-        (HostPattern::Exact(name), HostPattern::Wildcard(suffix)) => {
-            name.split_once('.').is_some_and(|(_, parent)| parent == &**suffix)
-        }
+        (HostPattern::Exact(name), HostPattern::Wildcard(suffix)) => name
+            .split_once('.')
+            .is_some_and(|(_, parent)| parent == &**suffix),
         _ => false,
     }
 }
@@ -199,10 +215,14 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
         let (identity, authorization) = match &route.access {
             Access::Public(_) => (None, None),
             Access::Protected { authn, authz } => (
-                Some(authn.issuers.iter().filter_map(|i| gateway.issuers.get(*i)).map(|i| &*i.name).fold(
-                    "jwt:".to_owned(),
-                    |text, name| format!("{text} {name}"),
-                )),
+                Some(
+                    authn
+                        .issuers
+                        .iter()
+                        .filter_map(|i| gateway.issuers.get(*i))
+                        .map(|i| &*i.name)
+                        .fold("jwt:".to_owned(), |text, name| format!("{text} {name}")),
+                ),
                 (!authz.asks_nothing()).then(|| authz.describe()),
             ),
         };
@@ -212,11 +232,22 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
             transport: transport.clone(),
             identity,
             authorization,
-            traffic: None,
+            traffic: traffic(gateway, route),
             data: Some(route.content.describe()),
         }
     });
     layers.collect()
+}
+
+fn traffic(gateway: &Gateway, route: &Route) -> Option<String> {
+    let flood = gateway
+        .flood
+        .map(|flood| format!("{} a second per address", flood.per_address));
+    let limits = (!route.limits.list.is_empty()).then(|| route.limits.describe(gateway));
+    match (limits, flood) {
+        (Some(limits), Some(flood)) => Some(format!("{limits}; {flood}")),
+        (limits, flood) => limits.or(flood),
+    }
 }
 
 fn transport(gateway: &Gateway) -> Option<String> {

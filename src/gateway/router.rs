@@ -28,9 +28,9 @@ impl HostPattern {
     fn covers(&self, other: &HostPattern) -> bool {
         match (self, other) {
             (HostPattern::Any, _) => true,
-            (HostPattern::Wildcard(suffix), HostPattern::Exact(name)) => {
-                name.split_once('.').is_some_and(|(_, parent)| parent == &**suffix)
-            }
+            (HostPattern::Wildcard(suffix), HostPattern::Exact(name)) => name
+                .split_once('.')
+                .is_some_and(|(_, parent)| parent == &**suffix),
             (a, b) => a == b,
         }
     }
@@ -180,7 +180,10 @@ impl Router {
     fn tree_for(&self, host: &str) -> &Tree {
         self.exact
             .get(host)
-            .or_else(|| host.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent)))
+            .or_else(|| {
+                host.split_once('.')
+                    .and_then(|(_, parent)| self.wildcard.get(parent))
+            })
             .unwrap_or(&self.any)
     }
 }
@@ -216,7 +219,9 @@ fn tree(
         .collect();
     let mut tree = Tree::new();
     for (path, methods) in paths {
-        let Some((_, first)) = methods.first() else { continue };
+        let Some((_, first)) = methods.first() else {
+            continue;
+        };
         let route = first.route;
         entries.extend(methods.iter().map(|(method, claim)| Entry {
             host: host.clone(),
@@ -228,14 +233,20 @@ fn tree(
         names.sort_unstable();
         let entry = Methods {
             allow: names.join(", ").into(),
-            routes: methods.iter().map(|(method, claim)| (method.clone(), claim.route)).collect(),
+            routes: methods
+                .iter()
+                .map(|(method, claim)| (method.clone(), claim.route))
+                .collect(),
         };
         match tree.insert(path, entry) {
             Ok(()) => {}
             Err(InsertError::Conflict { with }) if let Some(other) = named.get(&with) => {
                 conflicts.push(Conflict::Beside { route, other: *other });
             }
-            Err(why) => conflicts.push(Conflict::Path { route, why: why.to_string() }),
+            Err(why) => conflicts.push(Conflict::Path {
+                route,
+                why: why.to_string(),
+            }),
         }
     }
     tree
@@ -246,11 +257,13 @@ fn tree(
 fn normalised(template: &str) -> String {
     let segments: Vec<&str> = template
         .split('/')
-        .map(|segment| match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-            None => segment,
-            Some(name) if name.ends_with('*') => "{*rest}",
-            Some(_) => "{p}",
-        })
+        .map(
+            |segment| match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+                None => segment,
+                Some(name) if name.ends_with('*') => "{*rest}",
+                Some(_) => "{p}",
+            },
+        )
         .collect();
     // the tree wants distinct names within one path
     let mut count = 0;
@@ -274,7 +287,12 @@ mod tests {
 
     fn claim(route: usize, host: HostPattern, methods: &[&str], path: &str) -> Claim {
         let methods = methods.iter().map(|m| m.parse().unwrap()).collect();
-        Claim { host, path: path.into(), methods, route: RouteId(route) }
+        Claim {
+            host,
+            path: path.into(),
+            methods,
+            route: RouteId(route),
+        }
     }
 
     fn found(router: &Router, method: &str, host: &str, path: &str) -> String {
@@ -294,7 +312,12 @@ mod tests {
             claim(1, api(), &["PUT"], "/v1/vehicles/{id}"),
             claim(2, api(), &["GET"], "/v1/vehicles/search"),
             claim(3, HostPattern::Any, &["GET"], "/healthz"),
-            claim(4, HostPattern::Wildcard("example".into()), &["GET"], "/files/{rest*}"),
+            claim(
+                4,
+                HostPattern::Wildcard("example".into()),
+                &["GET"],
+                "/files/{rest*}",
+            ),
             claim(5, HostPattern::Any, &["GET"], "/v1/vehicles/{vin}"),
         ])
         .unwrap();
@@ -315,7 +338,11 @@ mod tests {
             ("GET", "api.example", "/files/a", "4"),
             ("GET", "other", "/", "-"),
         ] {
-            assert_eq!(found(&router, method, host, path), expected, "{method} {host}{path}");
+            assert_eq!(
+                found(&router, method, host, path),
+                expected,
+                "{method} {host}{path}"
+            );
         }
     }
 
@@ -332,8 +359,11 @@ mod tests {
         ])
         .unwrap_err();
         assert!(matches!(*beside, [Conflict::Beside { .. }]), "{beside:?}");
-        let expected =
-            Conflict::Duplicate { route: RouteId(1), earlier: RouteId(0), method: Method::GET };
+        let expected = Conflict::Duplicate {
+            route: RouteId(1),
+            earlier: RouteId(0),
+            method: Method::GET,
+        };
         assert_eq!(conflict, [expected]);
     }
 }

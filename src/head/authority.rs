@@ -37,7 +37,10 @@ impl Host {
             (Some(host), None) => Value::Header(host.clone()),
             (Some(host), Some(authority)) => {
                 // both were sent (absolute-form, or HTTP/2 with Host): one name, or two readers disagree
-                if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) {
+                if !host
+                    .as_bytes()
+                    .eq_ignore_ascii_case(authority.as_str().as_bytes())
+                {
                     return Err(Malformed::Target);
                 }
                 Value::Header(host.clone())
@@ -81,7 +84,9 @@ fn check(text: &str) -> Result<usize, Malformed> {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, after) = rest.split_once(']').ok_or(Malformed::Host)?;
-            address.parse::<std::net::Ipv6Addr>().map_err(|_| Malformed::Host)?;
+            address
+                .parse::<std::net::Ipv6Addr>()
+                .map_err(|_| Malformed::Host)?;
             let port = match after.strip_prefix(':') {
                 Some(port) => Some(port),
                 None if after.is_empty() => None,
@@ -101,7 +106,9 @@ fn check(text: &str) -> Result<usize, Malformed> {
         }
     };
     match port {
-        Some(port) if port.is_empty() || port.starts_with('+') || port.parse::<u16>().is_err() => Err(Malformed::Host),
+        Some(port) if port.is_empty() || port.starts_with('+') || port.parse::<u16>().is_err() => {
+            Err(Malformed::Host)
+        }
         _ => Ok(name),
     }
 }
@@ -113,7 +120,9 @@ pub(crate) fn is_name(name: &str) -> bool {
         && name.split('.').all(|label| {
             !label.is_empty()
                 && label.len() <= 63
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })
 }
 
@@ -123,12 +132,19 @@ mod tests {
 
     #[test]
     fn hosts_are_names_or_addresses_with_an_optional_port() {
-        for (good, name) in [("a", 1), ("api.example:8443", 11), ("127.0.0.1", 9), ("[::1]:443", 5), ("[::1]", 5)] {
+        for (good, name) in [
+            ("a", 1),
+            ("api.example:8443", 11),
+            ("127.0.0.1", 9),
+            ("[::1]:443", 5),
+            ("[::1]", 5),
+        ] {
             assert_eq!(check(good), Ok(name), "{good}");
         }
-        for bad in
-            ["", ":", "a:", "a:x", "a:+1", "a:70000", "a b", "a/b", "a..b", "a.", ".a", "[::1", "[::1]x", "[a]", "a@b", "a:1:2", "ä"]
-        {
+        for bad in [
+            "", ":", "a:", "a:x", "a:+1", "a:70000", "a b", "a/b", "a..b", "a.", ".a", "[::1", "[::1]x",
+            "[a]", "a@b", "a:1:2", "ä",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

@@ -22,7 +22,11 @@ impl BodyLength {
         let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
         let chunked = match (codings.next(), codings.next()) {
             (None, _) => false,
-            (Some(one), None) if version == Version::HTTP_11 && one.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+            (Some(one), None)
+                if version == Version::HTTP_11 && one.as_bytes().eq_ignore_ascii_case(b"chunked") =>
+            {
+                true
+            }
             _ => return Err(Malformed::TransferEncoding),
         };
         match (length, chunked) {

@@ -45,7 +45,8 @@ pub(crate) fn canonical(path: &str) -> Result<Option<Box<str>>, Malformed> {
 
 /// A query is passed on as it is, so it may hold only what a query can (RFC 3986 section 3.4).
 pub(super) fn check_query(query: Option<&str>) -> Result<(), Malformed> {
-    let allowed = |b: u8| is_path_character(b) || matches!(b, b'?' | b'%' | b';' | b'[' | b']' | b'|' | b'{' | b'}');
+    let allowed =
+        |b: u8| is_path_character(b) || matches!(b, b'?' | b'%' | b';' | b'[' | b']' | b'|' | b'{' | b'}');
     match query {
         Some(query) if !query.bytes().all(allowed) => Err(Malformed::Query),
         _ => Ok(()),
@@ -55,7 +56,10 @@ pub(super) fn check_query(query: Option<&str>) -> Result<(), Malformed> {
 /// `pchar` and `/`, without `%` and `;`.
 fn is_path_character(byte: u8) -> bool {
     is_unreserved(byte)
-        || matches!(byte, b'/' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
+        || matches!(
+            byte,
+            b'/' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
+        )
 }
 
 fn is_unreserved(byte: u8) -> bool {
@@ -89,13 +93,19 @@ fn decode(path: &str) -> Result<Box<str>, Malformed> {
         let low = bytes.next().and_then(hex).ok_or(Malformed::PathEncoding)?;
         let value = high << 4 | low;
         match value {
-            b'/' | b'\\' | b'.' | b'%' | b';' | b'?' | b'#' | 0x7f => return Err(Malformed::PathEncodedSyntax),
+            b'/' | b'\\' | b'.' | b'%' | b';' | b'?' | b'#' | 0x7f => {
+                return Err(Malformed::PathEncodedSyntax);
+            }
             0..0x20 => return Err(Malformed::PathEncodedSyntax),
             _ if is_unreserved(value) => canonical.push(char::from(value)),
             _ => {
                 canonical.push('%');
                 for nibble in [high, low] {
-                    canonical.push(char::from(if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }));
+                    canonical.push(char::from(if nibble < 10 {
+                        b'0' + nibble
+                    } else {
+                        b'A' + nibble - 10
+                    }));
                 }
             }
         }

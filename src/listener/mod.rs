@@ -1,4 +1,3 @@
 //! From bytes to requests: sockets, TLS, and what is known of a connection before the first request on it.
 
-pub mod certificates;
 pub mod tls;

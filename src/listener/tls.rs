@@ -12,8 +12,8 @@ use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ext;
 
-use super::certificates::Certificates;
-use crate::gateway::TlsPolicy;
+use crate::gateway::live::Live;
+use crate::gateway::{Purpose, TlsPolicy};
 use crate::request::TlsFacts;
 
 /// What is kept with a TLS connection, for the requests on it.
@@ -25,17 +25,31 @@ pub struct Secured {
     pub hsts: HeaderValue,
 }
 
+/// Looks everything up in the snapshot of the moment: a new certificate serves the next handshake.
 struct Handshakes {
-    certificates: Certificates,
-    hsts: HeaderValue,
+    live: Arc<Live>,
+    /// Index of the listener in the snapshot; a reload cannot change their order.
+    listener: usize,
+}
+
+impl Handshakes {
+    fn with_policy<T>(&self, then: impl FnOnce(&TlsPolicy) -> T) -> Option<T> {
+        match &self.live.current().gateway.listeners.get(self.listener)?.purpose {
+            Purpose::Tls(policy) => Some(then(policy)),
+            Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
+        }
+    }
 }
 
 #[async_trait]
 impl TlsAccept for Handshakes {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = asked_name(ssl);
-        let Some(chosen) = self.certificates.choose(name.as_deref()) else { return };
-        if let Err(why) = show(ssl, chosen) {
+        let shown = self.with_policy(|policy| match policy.certificates.choose(name.as_deref()) {
+            Some(chosen) => show(ssl, chosen),
+            None => Ok(()),
+        });
+        if let Some(Err(why)) = shown {
             // no certificate is shown, so the handshake fails
             log::error!(target: "durward::tls", "certificate for {name:?} cannot be used: {why}");
         }
@@ -44,10 +58,17 @@ impl TlsAccept for Handshakes {
     async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
         let facts = TlsFacts {
             version: ssl.version_str().to_owned(),
-            cipher: ssl.current_cipher().map(|cipher| cipher.name().to_owned()).unwrap_or_default(),
+            cipher: ssl
+                .current_cipher()
+                .map(|cipher| cipher.name().to_owned())
+                .unwrap_or_default(),
             sni: asked_name(ssl),
         };
-        Some(Arc::new(Secured { facts: Arc::new(facts), hsts: self.hsts.clone() }))
+        let hsts = self.with_policy(|policy| policy.hsts.clone())?;
+        Some(Arc::new(Secured {
+            facts: Arc::new(facts),
+            hsts,
+        }))
     }
 }
 
@@ -64,13 +85,15 @@ fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), E
     chain.try_for_each(|issuer| ext::ssl_add_chain_cert(ssl, issuer))
 }
 
-/// Settings for Pingora's listener.
+/// Settings for Pingora's listener, by index in the snapshot.
 ///
 /// # Errors
 /// The TLS library does not take the suites or versions.
-pub fn settings(policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
-    let handshakes =
-        Handshakes { certificates: Certificates::new(policy.certificates.clone()), hsts: policy.hsts.clone() };
+pub fn settings(live: &Arc<Live>, listener: usize, policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
+    let handshakes = Handshakes {
+        live: live.clone(),
+        listener,
+    };
     let mut settings = TlsSettings::with_callbacks(Box::new(handshakes))?;
     if policy.http2 {
         settings.enable_h2();
@@ -84,7 +107,11 @@ pub fn settings(policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
 }
 
 fn harden(settings: &mut TlsSettings, policy: &TlsPolicy) -> Result<(), ErrorStack> {
-    let least = if policy.tls12 { SslVersion::TLS1_2 } else { SslVersion::TLS1_3 };
+    let least = if policy.tls12 {
+        SslVersion::TLS1_2
+    } else {
+        SslVersion::TLS1_3
+    };
     settings.set_min_proto_version(Some(least))?;
     settings.set_cipher_list(&policy.ciphers)?;
     settings.set_ciphersuites(&policy.ciphersuites)?;

@@ -1,7 +1,7 @@
 //! What is known of one request while it is under way. It records itself when it goes, however it goes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Version};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::clock::UnixTime;
 use crate::denial::Denial;
-use crate::gateway::live::Running;
+use crate::gateway::live::{Live, Running};
 use crate::gateway::policy::Public;
 use crate::gateway::{Access, Gateway, Route};
 use crate::head::Head;
@@ -19,6 +19,7 @@ use crate::pipeline::Admitted;
 use crate::request::Peer;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Record, seconds, timestamp};
+use crate::telemetry::traceparent::TraceContext;
 use crate::trace::Trace;
 use crate::upstream::Upstream;
 
@@ -36,12 +37,16 @@ pub enum Phase {
 /// The state of one request.
 #[derive(Debug)]
 pub struct RequestCtx {
+    live: Arc<Live>,
     pub(super) running: Arc<Running>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) id: Uuid,
     pub(super) phase: Phase,
     pub(super) head: Option<Head>,
     pub(super) peer: Peer,
+    pub(super) tracing: Option<TraceContext>,
+    /// Whether the client's trace goes on.
+    pub(super) trace_went_on: bool,
     pub(super) trace: Trace,
     pub(super) hsts: Option<HeaderValue>,
     /// Bytes of body read so far.
@@ -70,14 +75,18 @@ struct Outcome {
 }
 
 impl RequestCtx {
-    pub(super) fn new(running: Arc<Running>, telemetry: Arc<Telemetry>) -> RequestCtx {
+    pub(super) fn new(live: Arc<Live>, telemetry: Arc<Telemetry>) -> RequestCtx {
+        live.lifecycle().begin();
         RequestCtx {
-            running,
+            running: live.current(),
+            live,
             telemetry,
             id: Uuid::now_v7(),
             phase: Phase::Arrived,
             head: None,
             peer: Peer::default(),
+            tracing: None,
+            trace_went_on: false,
             trace: Trace::default(),
             hsts: None,
             received: 0,
@@ -90,6 +99,11 @@ impl RequestCtx {
             arrived: UnixTime::of_system(),
             outcome: Outcome::default(),
         }
+    }
+
+    /// Whether the client should connect anew next time.
+    pub(super) fn is_draining(&self) -> bool {
+        self.live.lifecycle().is_draining()
     }
 
     pub(super) fn gateway(&self) -> &Gateway {
@@ -126,14 +140,18 @@ impl RequestCtx {
 
     /// The request is over; what is still to be done is to record it.
     pub(super) fn ended(&mut self, session: &Session, error: Option<&Error>) {
-        let status = session.response_written().map(|response| response.status.as_u16());
+        let status = session
+            .response_written()
+            .map(|response| response.status.as_u16());
         self.outcome = Outcome {
             status,
             sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
             // a failure that was answered is a denial; one that was not was cut off
             aborted: status.is_none() || (error.is_some() && self.denied().is_none()),
         };
-        self.received = self.received.max(u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX));
+        self.received = self
+            .received
+            .max(u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX));
     }
 
     fn public(&self) -> Option<&Public> {
@@ -143,9 +161,38 @@ impl RequestCtx {
         }
     }
 
+    fn count(&self, reason: Option<&str>, scheme: &'static str, duration: Duration) {
+        let metrics = &self.telemetry.metrics;
+        let route = self.route();
+        let method = self.head.as_ref().map(Head::method);
+        if let (None, Some(id), Some(route), Some(method), Some(status)) =
+            (reason, self.trace.route, route, method, self.outcome.status)
+        {
+            let labels = (method.clone(), status, scheme);
+            return self
+                .running
+                .meters
+                .allowed(metrics, (id, route), labels, duration);
+        }
+        let (name, path) = route.map_or(("", ""), |route| (&*route.id, &*route.path));
+        match self.denied() {
+            Some(denial) => metrics.denied(name, denial),
+            // allowed, and broken off
+            None => metrics.allowed(name).inc(),
+        }
+        metrics
+            .duration(
+                method,
+                path,
+                self.outcome.status,
+                scheme,
+                reason.unwrap_or_default(),
+            )
+            .observe(duration.as_secs_f64());
+    }
+
     fn record(&self) {
         let route = self.route();
-        let route_name = route.map_or("", |route| &*route.id);
         let denial = self.denied();
         let reason = match denial {
             Some(denial) => Some(denial.reason()),
@@ -155,16 +202,7 @@ impl RequestCtx {
         let duration = self.started.elapsed();
         let scheme = if self.peer.tls.is_some() { "https" } else { "http" };
         let head = self.head.as_ref();
-        let metrics = &self.telemetry.metrics;
-        metrics.decision(route_name, self.public().is_some(), denial);
-        metrics.request(
-            head.map(Head::method),
-            route.map_or("", |route| &*route.path),
-            self.outcome.status,
-            scheme,
-            reason.unwrap_or_default(),
-            duration,
-        );
+        self.count(reason, scheme, duration);
         if !self.telemetry.records.is_on() {
             return;
         }
@@ -175,6 +213,8 @@ impl RequestCtx {
         let record = Record {
             timestamp: timestamp(self.arrived),
             id: self.id.hyphenated().encode_lower(&mut buffer),
+            trace_id: self.tracing.map(|tracing| tracing.trace_id()),
+            span_id: self.tracing.map(|tracing| tracing.span_id()),
             method: head.map(|head| head.method().as_str()),
             scheme,
             host: head.map(Head::host),
@@ -198,7 +238,9 @@ impl RequestCtx {
             user: client.map(|client| &*client.subject),
             roles: client.map(|client| &*client.roles).unwrap_or_default(),
             client_id: client.and_then(|client| client.client_id.as_deref()),
-            issuer: client.and_then(|client| gateway.issuers.get(client.issuer)).map(|issuer| &*issuer.name),
+            issuer: client
+                .and_then(|client| gateway.issuers.get(client.issuer))
+                .map(|issuer| &*issuer.name),
             public: self.public().map(|_| true),
             public_reason: self.public().map(|public| &*public.reason),
             public_owner: self.public().map(|public| &*public.owner),
@@ -219,5 +261,6 @@ impl RequestCtx {
 impl Drop for RequestCtx {
     fn drop(&mut self) {
         self.record();
+        self.live.lifecycle().end();
     }
 }

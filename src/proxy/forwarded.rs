@@ -3,8 +3,8 @@
 //! What the client said about itself is dropped, unless it came through a declared proxy.
 
 use http::header::{self, HeaderMap, HeaderName};
-use pingora_core::Result;
 use pingora::http::RequestHeader;
+use pingora_core::Result;
 use uuid::Uuid;
 
 use super::context::RequestCtx;
@@ -15,13 +15,18 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Whether a header is one that only we write, in any spelling.
 pub(super) fn is_ours(name: &HeaderName) -> bool {
     let name = name.as_str();
     let starts = |prefix: &str| {
-        name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+        name.len() >= prefix.len()
+            && name
+                .bytes()
+                .zip(prefix.bytes())
+                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     };
     starts("x-forwarded-") || (starts("x-request-id") && name.len() == 12) || name == "forwarded"
 }
@@ -37,7 +42,11 @@ pub(super) fn write(
     if let Some(peer) = ctx.peer.address.map(|address| address.ip().to_canonical()) {
         let mut chain = String::new();
         if is_trusted(peer, &ctx.gateway().trusted_proxies) {
-            for value in client_headers.get_all(&FOR).iter().filter_map(|value| value.to_str().ok()) {
+            for value in client_headers
+                .get_all(&FOR)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+            {
                 chain.push_str(value);
                 chain.push_str(", ");
             }
@@ -45,7 +54,11 @@ pub(super) fn write(
         chain.push_str(&peer.to_string());
         request.insert_header(FOR, chain)?;
         let client = ctx.peer.client.unwrap_or(peer);
-        let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
+        let node = if client.is_ipv6() {
+            format!("\"[{client}]\"")
+        } else {
+            client.to_string()
+        };
         request.insert_header(
             header::FORWARDED,
             format!("for={node};host=\"{}\";proto={scheme}", head.authority()),
@@ -61,6 +74,13 @@ pub(super) fn write(
     request.insert_header(PORT, port)?;
     let mut buffer = Uuid::encode_buffer();
     request.insert_header(REQUEST_ID, &*ctx.id.hyphenated().encode_lower(&mut buffer))?;
+    if let Some(tracing) = &ctx.tracing {
+        request.insert_header(TRACEPARENT, tracing.to_string())?;
+        // the state of a trace that does not go on belongs to nobody
+        if !ctx.trace_went_on {
+            request.remove_header("tracestate");
+        }
+    }
     request.append_header(header::VIA, "1.1 durward")?;
     Ok(())
 }

@@ -15,17 +15,29 @@ use crate::head::{Head, RawHead};
 use crate::listener::tls::Secured;
 use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
+use crate::telemetry::traceparent::TraceContext;
 
 /// Decides, and answers everything that does not go upstream. `true`: answered.
 pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
     ctx.peer = peer(session, ctx);
+    let traceparent = session
+        .req_header()
+        .headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok());
+    let (tracing, went_on) = TraceContext::next(traceparent);
+    ctx.tracing = Some(tracing);
+    ctx.trace_went_on = went_on;
     match admit(session, ctx).await {
         Err(denial) => {
             reply::deny(session, ctx, denial).await?;
             Ok(true)
         }
         Ok(admitted) => {
-            let action = ctx.gateway().route(admitted.route()).map(|route| route.action.clone());
+            let action = ctx
+                .gateway()
+                .route(admitted.route())
+                .map(|route| route.action.clone());
             ctx.phase = Phase::Admitted(admitted);
             match action {
                 Some(Action::Upstream(_)) => Ok(false),
@@ -74,15 +86,25 @@ async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted>
         ended,
     };
     let head = Head::parse(raw).map_err(Denial::Malformed)?;
-    let live = Live { head: &head, headers: &request.headers, peer: &ctx.peer };
+    let live = Live {
+        head: &head,
+        headers: &request.headers,
+        peer: &ctx.peer,
+    };
     let running = ctx.running.clone();
-    let verdict = running.gateway.admit(&live, &running.memory, &mut ctx.trace).await;
+    let verdict = running
+        .gateway
+        .admit(&live, &running.memory, &mut ctx.trace)
+        .await;
     ctx.head = Some(head);
     verdict
 }
 
 fn peer(session: &Session, ctx: &mut RequestCtx) -> Peer {
-    let address = session.client_addr().and_then(|address| address.as_inet()).copied();
+    let address = session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .copied();
     let secured = session
         .digest()
         .and_then(|digest| digest.ssl_digest.as_ref())
@@ -90,21 +112,30 @@ fn peer(session: &Session, ctx: &mut RequestCtx) -> Peer {
     ctx.hsts = secured.map(|secured| secured.hsts.clone());
     let headers = &session.req_header().headers;
     let client = address.map(|address| client_address(address.ip(), headers, &ctx.gateway().trusted_proxies));
-    Peer { address, client, tls: secured.map(|secured| secured.facts.clone()) }
+    Peer {
+        address,
+        client,
+        tls: secured.map(|secured| secured.facts.clone()),
+    }
 }
 
 /// Counts a part of the body. Beyond the route's limit the request ends, and what the upstream has of it stays without
 /// an end, so that it cannot be taken for whole (S78).
 pub(super) fn count(part: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
     let Some(part) = part else { return Ok(()) };
-    ctx.received = ctx.received.saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
+    ctx.received = ctx
+        .received
+        .saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
     let max = match ctx.admitted().map(Admitted::body) {
         Some(BodyPlan::Stream { max }) => max,
         Some(BodyPlan::None) | None => 0,
     };
     if ctx.received > max {
         ctx.phase = Phase::Denied(Denial::Content(ContentError::TooLarge));
-        return Error::e_explain(ErrorType::HTTPStatus(413), "the body is longer than the route takes");
+        return Error::e_explain(
+            ErrorType::HTTPStatus(413),
+            "the body is longer than the route takes",
+        );
     }
     Ok(())
 }

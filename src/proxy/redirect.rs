@@ -40,7 +40,10 @@ impl ServeHttp for Redirect {
         let started = Instant::now();
         let id = Uuid::now_v7();
         let ended = session.is_body_empty();
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let peer = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(|address| address.ip());
         let request = session.req_header();
         let raw = RawHead {
             method: &request.method,
@@ -73,7 +76,11 @@ impl Redirect {
         if !matches!(*head.method(), Method::GET | Method::HEAD) || head.body() != BodyLength::None {
             return Err(Denial::PlainHttp(PlainHttp::Body));
         }
-        let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };
+        let port = if self.port == 443 {
+            String::new()
+        } else {
+            format!(":{}", self.port)
+        };
         Ok(format!("https://{}{port}{}", head.host(), head.target()))
     }
 
@@ -86,18 +93,24 @@ impl Redirect {
         started: Instant,
     ) {
         let denial = judged.as_ref().err();
-        let status = denial.map_or(StatusCode::MOVED_PERMANENTLY, Denial::status).as_u16();
+        let status = denial
+            .map_or(StatusCode::MOVED_PERMANENTLY, Denial::status)
+            .as_u16();
         let reason = denial.map(Denial::reason);
         let running = self.live.current();
-        self.telemetry.metrics.decision("", false, denial);
-        self.telemetry.metrics.request(
-            head.map(Head::method),
-            "",
-            Some(status),
-            "http",
-            reason.unwrap_or_default(),
-            started.elapsed(),
-        );
+        let metrics = &self.telemetry.metrics;
+        if let Some(denial) = denial {
+            metrics.denied("", denial);
+        }
+        metrics
+            .duration(
+                head.map(Head::method),
+                "",
+                Some(status),
+                "http",
+                reason.unwrap_or_default(),
+            )
+            .observe(started.elapsed().as_secs_f64());
         if !self.telemetry.records.is_on() {
             return;
         }
@@ -140,7 +153,10 @@ fn answer(judged: &Verdict<String>, method: &Method, id: Uuid) -> Response<Vec<u
             }
         }
         Err(denial) => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/problem+json"),
+            );
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             if let Some(Ok(allow)) = denial.allow().map(HeaderValue::from_str) {
                 headers.insert(header::ALLOW, allow);

@@ -7,17 +7,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
-use pingora_core::Result;
 use pingora::http::ResponseHeader;
+use pingora_core::Result;
 use pingora_proxy::Session;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::context::{Phase, RequestCtx};
 use crate::denial::Denial;
+use crate::gates::limits::Standing;
+use crate::gates::limits::window::Quota;
+use crate::head::{BodyLength, Head};
 
 /// Read and thrown away of a refused body at most, so that the answer is not lost to a reset connection.
 const DRAINED: usize = 256 * 1024;
+/// A refused body of up to this many bytes does not cost the connection.
+const WORTH_READING: u64 = 64 * 1024;
 /// And for this long.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
@@ -46,6 +51,9 @@ pub(super) async fn deny(session: &mut Session, ctx: &mut RequestCtx, denial: De
     }
     if let Some(after) = denial.retry_after() {
         response.insert_header(header::RETRY_AFTER, after.to_string())?;
+    }
+    if let Denial::RateLimited(standing) = &denial {
+        rate_limit(&mut response, ctx, standing)?;
     }
     let closes = denial.closes();
     ctx.phase = Phase::Denied(denial);
@@ -82,13 +90,30 @@ pub(super) fn problem(denial: &Denial, id: Uuid) -> Bytes {
 /// Headers of every answer that leaves the gateway, its own and upstreams'.
 pub(super) fn seal(response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()> {
     let mut buffer = Uuid::encode_buffer();
-    response.insert_header(HeaderName::from_static("x-request-id"), &*ctx.id.hyphenated().encode_lower(&mut buffer))?;
+    response.insert_header(
+        HeaderName::from_static("x-request-id"),
+        &*ctx.id.hyphenated().encode_lower(&mut buffer),
+    )?;
     match &ctx.hsts {
         Some(hsts) => response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?,
         // S11: never on plain HTTP, whoever set it
         None => _ = response.remove_header(&header::STRICT_TRANSPORT_SECURITY),
     }
     Ok(())
+}
+
+/// RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers).
+pub(super) fn rate_limit(response: &mut ResponseHeader, ctx: &RequestCtx, standing: &Standing) -> Result<()> {
+    let Some(limit) = ctx.gateway().limits.get(standing.limit) else {
+        return Ok(());
+    };
+    if let Some(policy) = ctx.route().and_then(|route| route.limits.policy.clone()) {
+        response.insert_header(HeaderName::from_static("ratelimit-policy"), policy)?;
+    }
+    let Quota { remaining, reset } = standing.quota;
+    let seconds = reset.as_millis().div_ceil(1000);
+    let value = format!("\"{}\";r={remaining};t={seconds}", limit.name);
+    response.insert_header(HeaderName::from_static("ratelimit"), value)
 }
 
 async fn write(
@@ -105,7 +130,16 @@ async fn write(
     response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     seal(&mut response, ctx)?;
     let unread = !session.as_downstream_mut().is_body_done();
-    if closes || unread {
+    // a small body is read to its end so that the connection can go on
+    let goes_on = !closes && is_worth_reading(ctx, session);
+    if unread && goes_on {
+        session
+            .as_downstream_mut()
+            .set_total_drain_timeout(Some(DRAIN_TIME));
+    } else if closes || unread {
+        session.set_keepalive(None);
+    }
+    if ctx.is_draining() {
         session.set_keepalive(None);
     }
     let is_head = session.req_header().method == Method::HEAD;
@@ -116,10 +150,18 @@ async fn write(
         session.write_response_header(Box::new(response), false).await?;
         session.write_response_body(Some(body), true).await?;
     }
-    if unread {
+    if unread && !goes_on {
         drain(session).await;
     }
     Ok(())
+}
+
+/// Whether the rest of a refused request is small, and certain to come. A client that waits for `100 Continue` may send
+/// its next request instead, which must not be taken for the body.
+fn is_worth_reading(ctx: &RequestCtx, session: &Session) -> bool {
+    let length = ctx.head.as_ref().map(Head::body);
+    matches!(length, Some(BodyLength::Known(length)) if length <= WORTH_READING)
+        && !session.req_header().headers.contains_key(header::EXPECT)
 }
 
 /// Reads some of what the client still sends. Nothing depends on how that ends.

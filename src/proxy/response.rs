@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use http::{Method, Uri, header};
-use pingora_core::{Error, Result};
 use pingora::http::ResponseHeader;
+use pingora_core::{Error, Result};
 use pingora_proxy::Session;
 
 use super::context::RequestCtx;
 use super::reply;
 use super::upstream::{DEADLINE, is_late};
 use crate::denial::{Denial, UpstreamError};
+use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
 
 /// What services run on is nobody's business.
@@ -25,7 +26,11 @@ const FINGERPRINTS: [&str; 8] = [
 ];
 
 /// Cleans the head of an answer.
-pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut RequestCtx) -> Result<()> {
+pub(super) fn clean(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut RequestCtx,
+) -> Result<()> {
     if is_late(ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
@@ -36,15 +41,28 @@ pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut 
     if response.status.is_informational() {
         return Ok(());
     }
+    if ctx.is_draining() {
+        session.set_keepalive(None);
+    }
     if let Some(location) = location(response, ctx) {
         response.insert_header(header::LOCATION, location)?;
     }
     let replace = response.status.is_server_error()
-        && ctx.upstream().is_some_and(|upstream| upstream.replace_error_bodies)
+        && ctx
+            .upstream()
+            .is_some_and(|upstream| upstream.replace_error_bodies)
         && session.req_header().method != Method::HEAD;
     if replace {
-        let body = reply::problem(&Denial::Upstream(UpstreamError::Failed(response.status.as_u16())), ctx.id);
-        for name in [header::TRANSFER_ENCODING, header::CONTENT_ENCODING, header::ETAG, header::LAST_MODIFIED] {
+        let body = reply::problem(
+            &Denial::Upstream(UpstreamError::Failed(response.status.as_u16())),
+            ctx.id,
+        );
+        for name in [
+            header::TRANSFER_ENCODING,
+            header::CONTENT_ENCODING,
+            header::ETAG,
+            header::LAST_MODIFIED,
+        ] {
             response.remove_header(&name);
         }
         response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
@@ -52,6 +70,9 @@ pub(super) fn clean(session: &Session, response: &mut ResponseHeader, ctx: &mut 
         response.insert_header(header::CACHE_CONTROL, "no-store")?;
         ctx.replacement = Some(body);
         ctx.replaces = true;
+    }
+    if let Some(standing) = ctx.admitted().and_then(Admitted::standing) {
+        reply::rate_limit(response, ctx, &standing)?;
     }
     reply::seal(response, ctx)
 }
@@ -73,8 +94,21 @@ pub(super) fn body(
 
 /// `Location` without the upstream's own address: the client could not go there, and should not know.
 fn location(response: &ResponseHeader, ctx: &RequestCtx) -> Option<String> {
-    let location: Uri = response.headers.get(header::LOCATION)?.to_str().ok()?.parse().ok()?;
+    let location: Uri = response
+        .headers
+        .get(header::LOCATION)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
     let authority = location.authority()?.as_str();
-    let is_internal = ctx.upstream().is_some_and(|upstream: &Upstream| upstream.is_at(authority));
-    is_internal.then(|| location.path_and_query().map_or("/", |target| target.as_str()).to_owned())
+    let is_internal = ctx
+        .upstream()
+        .is_some_and(|upstream: &Upstream| upstream.is_at(authority));
+    is_internal.then(|| {
+        location
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+            .to_owned()
+    })
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use http::header;
 use http::uri::PathAndQuery;
+use pingora::http::RequestHeader;
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora::http::RequestHeader;
 use pingora_proxy::{FailToProxy, Session};
 
 use super::context::{Phase, RequestCtx};
@@ -25,6 +25,8 @@ pub(super) const DEADLINE: ErrorType = ErrorType::Custom("Deadline");
 /// The peer for this attempt.
 pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     let begun = *ctx.forwarded.get_or_insert_with(Instant::now);
+    // a further attempt sends the body again from its beginning
+    ctx.received = 0;
     let Some(upstream) = ctx.upstream() else {
         return Error::e_explain(ErrorType::InternalError, "no ticket");
     };
@@ -71,7 +73,13 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
             .map_err(|why| Error::because(ErrorType::InternalError, "canonical target", why))?;
         request.set_uri(target.into());
     }
-    request.insert_header(header::HOST, head.authority())?;
+    if request
+        .headers
+        .get(header::HOST)
+        .is_none_or(|host| host.as_bytes() != head.authority().as_bytes())
+    {
+        request.insert_header(header::HOST, head.authority())?;
+    }
 
     let ours = &ctx.gateway().identity_headers;
     let foreign: Vec<_> = request
@@ -106,7 +114,10 @@ pub(super) fn not_connected(ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<
 pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
     let Some(denial) = denial(error, ctx) else {
         // the client is gone, or cannot be answered any more
-        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        return FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
     };
     log::info!(target: "durward::upstream", "{}: {} ({})", ctx.id, denial.reason(), error.etype().as_str());
     let code = denial.status().as_u16();
@@ -118,7 +129,10 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Reque
         log::debug!(target: "durward::proxy", "the client did not take the answer: {why}");
     }
     let reusable = !answered && session.as_downstream_mut().is_body_done();
-    FailToProxy { error_code: code, can_reuse_downstream: reusable }
+    FailToProxy {
+        error_code: code,
+        can_reuse_downstream: reusable,
+    }
 }
 
 fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
@@ -129,6 +143,7 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     match error.esource() {
         ErrorSource::Downstream => match etype {
             ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed => None,
+            ErrorType::ReadTimedout => Some(Denial::Content(ContentError::TooSlow)),
             _ => Some(Denial::Content(ContentError::Incomplete)),
         },
         ErrorSource::Internal | ErrorSource::Unset if matches!(etype, ErrorType::HTTPStatus(400)) => {
@@ -157,11 +172,16 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
 }
 
 fn is_tls(etype: &ErrorType) -> bool {
-    matches!(etype, ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError)
+    matches!(
+        etype,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError
+    )
 }
 
 /// Whether the time of this request is over.
 pub(super) fn is_late(ctx: &RequestCtx) -> bool {
-    let total = ctx.upstream().map_or(Duration::MAX, |upstream| upstream.timeouts.total);
+    let total = ctx
+        .upstream()
+        .map_or(Duration::MAX, |upstream| upstream.timeouts.total);
     ctx.forwarded.is_some_and(|begun| begun.elapsed() > total)
 }

@@ -9,9 +9,10 @@ use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 
 use super::Telemetry;
+use super::record::timestamp;
 use crate::gateway::live::Live;
 
-/// Answers `/metrics`, `/livez`, `/healthz` and `/readyz`.
+/// Answers `/metrics`, `/livez`, `/healthz`, `/readyz` and `/config/status`.
 #[derive(Debug)]
 pub struct Admin {
     /// What runs.
@@ -24,7 +25,11 @@ pub struct Admin {
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = request
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         self.answer(request.method.as_str(), request.uri.path(), host)
     }
 }
@@ -34,34 +39,74 @@ impl Admin {
         let running = self.live.current();
         if running.gateway.admin.ip().is_loopback() && !is_local(host) {
             // a web page that was told that its own name is 127.0.0.1 (DNS rebinding)
-            return response(StatusCode::MISDIRECTED_REQUEST, TEXT, b"ask by address\n".to_vec());
+            return response(
+                StatusCode::MISDIRECTED_REQUEST,
+                TEXT,
+                b"ask by address\n".to_vec(),
+            );
         }
         if !matches!(method, "GET" | "HEAD") {
             let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, Vec::new());
-            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refusal
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refusal;
         }
         match path {
             "/metrics" => response(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                self.telemetry.metrics.text(&running, &self.telemetry.records),
+                self.telemetry.metrics.text(&self.live, &self.telemetry.records),
             ),
             "/livez" | "/healthz" => response(StatusCode::OK, TEXT, b"ok\n".to_vec()),
             "/readyz" => {
                 let mut failing = Vec::new();
-                for state in running.memory.key_states().filter(|state| !state.usable) {
-                    failing.push(json!({ "dependency": "keys", "issuer": &*state.issuer, "failures": state.failures }));
+                if self.live.lifecycle().is_draining() {
+                    failing.push(json!({ "dependency": "lifecycle", "state": "draining" }));
                 }
-                for upstream in running.gateway.upstreams.iter().filter(|upstream| upstream.next().is_none()) {
+                for state in running.memory.key_states().filter(|state| !state.usable) {
+                    failing.push(
+                        json!({ "dependency": "keys", "issuer": &*state.issuer, "failures": state.failures }),
+                    );
+                }
+                for upstream in running
+                    .gateway
+                    .upstreams
+                    .iter()
+                    .filter(|upstream| upstream.next().is_none())
+                {
                     failing.push(json!({ "dependency": "upstream", "upstream": &*upstream.name }));
                 }
-                let status =
-                    if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                let status = if failing.is_empty() {
+                    StatusCode::OK
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                };
                 let body = json!({ "ready": failing.is_empty(), "failing": failing, "config": running.gateway.hash });
                 response(status, "application/json", format!("{body}\n").into_bytes())
             }
-            _ => response(StatusCode::NOT_FOUND, TEXT, b"/metrics /livez /readyz\n".to_vec()),
+            "/config/status" => {
+                let reload = self.live.last_reload();
+                let body = json!({
+                    "running": { "hash": running.gateway.hash, "since": timestamp(running.since) },
+                    "file": {
+                        "hash": reload.file,
+                        "read": timestamp(reload.at),
+                        "faults": reload.faults,
+                    },
+                    "current": reload.file.as_deref() == Some(&*running.gateway.hash) && reload.faults.is_empty(),
+                });
+                response(
+                    StatusCode::OK,
+                    "application/json",
+                    format!("{body}\n").into_bytes(),
+                )
+            }
+            _ => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                b"/metrics /livez /readyz /config/status\n".to_vec(),
+            ),
         }
     }
 }

@@ -1,19 +1,19 @@
 //! Counters and histograms. Labels come from enums and from configured names only: no client can make a series.
 
-use std::time::Duration;
-
 use http::Method;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::denial::Denial;
-use crate::gateway::live::Running;
+use crate::gateway::live::Live;
 use crate::telemetry::writer::Writer;
 
 /// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
-const BOUNDS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const BOUNDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
 
 /// All metrics of the gateway.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Metrics {
     records_dropped: IntCounter,
     verdicts: IntGaugeVec,
     info: IntGaugeVec,
+    reload_successful: IntGauge,
+    reload_time: IntGauge,
 }
 
 impl Metrics {
@@ -37,32 +39,64 @@ impl Metrics {
             "http_server_request_duration_seconds",
             "Duration of requests, from the head to the last byte of the answer.",
         );
-        let request = ["http_request_method", "http_route", "http_response_status_code", "url_scheme", "error_type"];
+        let request = [
+            "http_request_method",
+            "http_route",
+            "http_response_status_code",
+            "url_scheme",
+            "error_type",
+        ];
         let metrics = Metrics {
             registry: Registry::new(),
             duration: HistogramVec::new(opts.buckets(BOUNDS.to_vec()), &request)?,
             decisions: IntCounterVec::new(
-                Opts::new("durward_decisions_total", "Decisions by route, gate, outcome and reason."),
+                Opts::new(
+                    "durward_decisions_total",
+                    "Decisions by route, gate, outcome and reason.",
+                ),
                 &["route", "gate", "outcome", "reason"],
             )?,
             public: IntCounterVec::new(
-                Opts::new("durward_public_requests_total", "Requests admitted without a credential."),
+                Opts::new(
+                    "durward_public_requests_total",
+                    "Requests admitted without a credential.",
+                ),
                 &["route"],
             )?,
             key_failures: IntGaugeVec::new(
-                Opts::new("durward_jwks_failures", "Failed fetches of an issuer's keys since the last good one."),
+                Opts::new(
+                    "durward_jwks_failures",
+                    "Failed fetches of an issuer's keys since the last good one.",
+                ),
                 &["issuer"],
             )?,
             key_usable: IntGaugeVec::new(
-                Opts::new("durward_jwks_usable", "Whether tokens of an issuer can be checked now."),
+                Opts::new(
+                    "durward_jwks_usable",
+                    "Whether tokens of an issuer can be checked now.",
+                ),
                 &["issuer"],
             )?,
             records_dropped: IntCounter::new("durward_records_dropped_total", "Records lost.")?,
             verdicts: IntGaugeVec::new(
-                Opts::new("durward_token_verdicts", "Verdicts on tokens that are remembered."),
+                Opts::new(
+                    "durward_token_verdicts",
+                    "Verdicts on tokens that are remembered.",
+                ),
                 &["verdict"],
             )?,
-            info: IntGaugeVec::new(Opts::new("durward_config_info", "The running configuration."), &["hash"])?,
+            info: IntGaugeVec::new(
+                Opts::new("durward_config_info", "The running configuration."),
+                &["hash"],
+            )?,
+            reload_successful: IntGauge::new(
+                "durward_config_last_reload_successful",
+                "Whether what the configuration file holds is what runs.",
+            )?,
+            reload_time: IntGauge::new(
+                "durward_config_last_reload_timestamp_seconds",
+                "When the configuration file was last read.",
+            )?,
         };
         let Metrics {
             registry,
@@ -74,6 +108,8 @@ impl Metrics {
             records_dropped,
             verdicts,
             info,
+            reload_successful,
+            reload_time,
         } = &metrics;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
@@ -83,52 +119,72 @@ impl Metrics {
         registry.register(Box::new(records_dropped.clone()))?;
         registry.register(Box::new(verdicts.clone()))?;
         registry.register(Box::new(info.clone()))?;
+        registry.register(Box::new(reload_successful.clone()))?;
+        registry.register(Box::new(reload_time.clone()))?;
         Ok(metrics)
     }
 
-    /// A request ended.
-    pub fn request(
+    /// The histogram of requests with these labels.
+    #[must_use]
+    pub fn duration(
         &self,
         method: Option<&Method>,
         route: &str,
         status: Option<u16>,
         scheme: &str,
         error: &str,
-        duration: Duration,
-    ) {
+    ) -> Histogram {
         let code = status.map_or(String::new(), |status| status.to_string());
         self.duration
             .with_label_values(&[known(method), route, &code, scheme, error])
-            .observe(duration.as_secs_f64());
     }
 
-    /// A decision was made; `denial`: why not.
-    pub fn decision(&self, route: &str, public: bool, denial: Option<&Denial>) {
-        let labels = match denial {
-            None => [route, "", "allow", ""],
-            Some(denial) => [route, denial.gate().as_str(), "deny", denial.reason()],
-        };
-        self.decisions.with_label_values(&labels).inc();
-        if public && denial.is_none() {
-            self.public.with_label_values(&[route]).inc();
-        }
+    /// The counter of allowed requests of a route.
+    #[must_use]
+    pub fn allowed(&self, route: &str) -> IntCounter {
+        self.decisions.with_label_values(&[route, "", "allow", ""])
+    }
+
+    /// The counter of requests that a route admitted without a credential.
+    #[must_use]
+    pub fn public(&self, route: &str) -> IntCounter {
+        self.public.with_label_values(&[route])
+    }
+
+    /// A request was refused.
+    pub fn denied(&self, route: &str, denial: &Denial) {
+        self.decisions
+            .with_label_values(&[route, denial.gate().as_str(), "deny", denial.reason()])
+            .inc();
     }
 
     /// Everything, in Prometheus' text format.
     #[must_use]
-    pub fn text(&self, running: &Running, records: &Writer) -> Vec<u8> {
+    pub fn text(&self, live: &Live, records: &Writer) -> Vec<u8> {
+        let running = live.current();
         for state in running.memory.key_states() {
             let failures = i64::try_from(state.failures).unwrap_or(i64::MAX);
-            self.key_failures.with_label_values(&[&*state.issuer]).set(failures);
-            self.key_usable.with_label_values(&[&*state.issuer]).set(i64::from(state.usable));
+            self.key_failures
+                .with_label_values(&[&*state.issuer])
+                .set(failures);
+            self.key_usable
+                .with_label_values(&[&*state.issuer])
+                .set(i64::from(state.usable));
         }
         let (good, bad) = running.memory.kept_verdicts();
         for (label, kept) in [("good", good), ("bad", bad)] {
-            self.verdicts.with_label_values(&[label]).set(i64::try_from(kept).unwrap_or(i64::MAX));
+            self.verdicts
+                .with_label_values(&[label])
+                .set(i64::try_from(kept).unwrap_or(i64::MAX));
         }
         self.info.reset();
         self.info.with_label_values(&[&running.gateway.hash]).set(1);
-        self.records_dropped.inc_by(records.dropped().saturating_sub(self.records_dropped.get()));
+        let reload = live.last_reload();
+        self.reload_successful.set(i64::from(reload.faults.is_empty()));
+        self.reload_time
+            .set(i64::try_from(reload.at.seconds()).unwrap_or(i64::MAX));
+        self.records_dropped
+            .inc_by(records.dropped().saturating_sub(self.records_dropped.get()));
 
         let mut text = Vec::new();
         if let Err(why) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {

@@ -1,8 +1,10 @@
 //! What is told of what happened: records, metrics, health.
 
 pub mod admin;
+pub mod meters;
 pub mod metrics;
 pub mod record;
+pub mod traceparent;
 pub mod writer;
 
 use metrics::Metrics;

@@ -18,6 +18,12 @@ pub struct Record<'a> {
     /// Decision id: the same as `X-Request-Id` and the problem document's `instance`.
     #[serde(rename = "durward.decision.id")]
     pub id: &'a str,
+    /// W3C trace id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// W3C span id of the gateway's part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
     /// Method, as sent.
     #[serde(rename = "http.request.method", skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
@@ -111,6 +117,8 @@ impl Record<'_> {
         Record {
             timestamp: String::new(),
             id: "",
+            trace_id: None,
+            span_id: None,
             method: None,
             scheme: "http",
             host: None,
@@ -159,7 +167,9 @@ impl Record<'_> {
 #[must_use]
 pub fn timestamp(time: UnixTime) -> String {
     let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map(|t| format!("{t:.3}")).unwrap_or_default()
+    jiff::Timestamp::from_millisecond(millis)
+        .map(|t| format!("{t:.3}"))
+        .unwrap_or_default()
 }
 
 /// Seconds with microseconds.

@@ -34,15 +34,32 @@ impl Writer {
     pub fn start(records: &Records) -> io::Result<Writer> {
         let dropped = Arc::new(AtomicU64::new(0));
         let sink: Box<dyn Write + Send> = match &records.to {
-            RecordsTo::Off => return Ok(Writer { queue: None, dropped, thread: Mutex::new(None) }),
+            RecordsTo::Off => {
+                return Ok(Writer {
+                    queue: None,
+                    dropped,
+                    thread: Mutex::new(None),
+                });
+            }
             RecordsTo::Stdout => Box::new(io::stdout()),
-            RecordsTo::File(path) => Box::new(OpenOptions::new().create(true).append(true).mode(0o640).open(path)?),
+            RecordsTo::File(path) => Box::new(
+                OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .mode(0o640)
+                    .open(path)?,
+            ),
         };
         let (queue, lines) = sync_channel(records.queue);
         let lost = dropped.clone();
-        let thread =
-            std::thread::Builder::new().name("records".to_owned()).spawn(move || write(&lines, sink, &lost))?;
-        Ok(Writer { queue: Some(queue), dropped, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("records".to_owned())
+            .spawn(move || write(&lines, sink, &lost))?;
+        Ok(Writer {
+            queue: Some(queue),
+            dropped,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Whether records are wanted at all.
@@ -103,9 +120,9 @@ fn write(lines: &Receiver<Message>, sink: Box<dyn Write + Send>, dropped: &Atomi
 }
 
 fn count(written: io::Result<()>, dropped: &AtomicU64) {
-    if let Err(why) = written {
-        if dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-            log::error!(target: "durward::records", "records cannot be written: {why}");
-        }
+    if let Err(why) = written
+        && dropped.fetch_add(1, Ordering::Relaxed) == 0
+    {
+        log::error!(target: "durward::records", "records cannot be written: {why}");
     }
 }

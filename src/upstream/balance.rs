@@ -14,7 +14,12 @@ impl Schedule {
     /// `weights`: by target, each at least 1.
     #[must_use]
     pub fn new(weights: &[u32]) -> Schedule {
-        let divisor = weights.iter().copied().reduce(greatest_common_divisor).unwrap_or(1).max(1);
+        let divisor = weights
+            .iter()
+            .copied()
+            .reduce(greatest_common_divisor)
+            .unwrap_or(1)
+            .max(1);
         let weights: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
         let total: i64 = weights.iter().sum();
         let mut credit = vec![0_i64; weights.len()];
@@ -23,11 +28,18 @@ impl Schedule {
                 *credit += weight;
             }
             // the first of the richest
-            let (chosen, richest) = credit.iter_mut().enumerate().rev().max_by_key(|(_, credit)| **credit)?;
+            let (chosen, richest) = credit
+                .iter_mut()
+                .enumerate()
+                .rev()
+                .max_by_key(|(_, credit)| **credit)?;
             *richest -= total;
             u32::try_from(chosen).ok()
         });
-        Schedule { order: order.collect(), turn: AtomicUsize::new(0) }
+        Schedule {
+            order: order.collect(),
+            turn: AtomicUsize::new(0),
+        }
     }
 
     /// Index of the target whose turn it is.
@@ -40,7 +52,11 @@ impl Schedule {
 }
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
 }
 
 #[cfg(test)]

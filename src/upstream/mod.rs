@@ -72,24 +72,30 @@ impl Upstream {
     #[must_use]
     pub fn is_at(&self, authority: &str) -> bool {
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        self.tls.as_ref().is_some_and(|tls| tls.server_name.eq_ignore_ascii_case(host))
+        self.tls
+            .as_ref()
+            .is_some_and(|tls| tls.server_name.eq_ignore_ascii_case(host))
             || self.targets.iter().any(|target| match target {
                 Target::Fixed(address) => {
-                    authority == address.to_string() || host.trim_matches(['[', ']']) == address.ip().to_string()
+                    authority == address.to_string()
+                        || host.trim_matches(['[', ']']) == address.ip().to_string()
                 }
-                Target::Named(named) => {
-                    named.name.rsplit_once(':').is_some_and(|(name, _)| name.eq_ignore_ascii_case(host))
-                }
+                Target::Named(named) => named
+                    .name
+                    .rsplit_once(':')
+                    .is_some_and(|(name, _)| name.eq_ignore_ascii_case(host)),
             })
     }
 
     /// The next address, in turn by weight; targets without an address are passed over. `None`: none has one.
     #[must_use]
     pub fn next(&self) -> Option<SocketAddr> {
-        (0..self.targets.len()).find_map(|_| self.targets.get(self.schedule.next())?.address()).or_else(|| {
-            // the turns of a heavy target without address may have filled the loop above
-            self.targets.iter().find_map(Target::address)
-        })
+        (0..self.targets.len())
+            .find_map(|_| self.targets.get(self.schedule.next())?.address())
+            .or_else(|| {
+                // the turns of a heavy target without address may have filled the loop above
+                self.targets.iter().find_map(Target::address)
+            })
     }
 }
 

@@ -23,7 +23,11 @@ impl Named {
     /// Without an address until the first look-up.
     #[must_use]
     pub fn new(name: String) -> Named {
-        Named { name, addresses: ArcSwap::default(), turn: AtomicUsize::new(0) }
+        Named {
+            name,
+            addresses: ArcSwap::default(),
+            turn: AtomicUsize::new(0),
+        }
     }
 
     /// One of its addresses, in turn.

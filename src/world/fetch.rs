@@ -36,7 +36,14 @@ impl KeysUrl {
     /// Whether keys fetched for one are good for the other.
     #[must_use]
     pub fn is_same_source(&self, other: &KeysUrl) -> bool {
-        let KeysUrl { url, ca, cache, max_stale, cooldown, timeout } = self;
+        let KeysUrl {
+            url,
+            ca,
+            cache,
+            max_stale,
+            cooldown,
+            timeout,
+        } = self;
         let der = |certificates: &[X509]| certificates.iter().map(|c| c.to_der().ok()).collect::<Vec<_>>();
         *url == other.url
             && der(ca) == der(&other.ca)
@@ -99,31 +106,42 @@ impl Fetcher {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         let connector = HttpsConnector::with_connector(http, tls)?;
-        Ok(Fetcher { client: Client::builder(TokioExecutor::new()).build(connector) })
+        Ok(Fetcher {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+        })
     }
 
     /// # Errors
     /// See [`FetchError`].
     pub async fn keys(&self, from: &KeysUrl) -> Result<KeySet, FetchError> {
-        tokio::time::timeout(from.timeout, self.fetch(&from.url)).await.map_err(|_| FetchError::Timeout)?
+        tokio::time::timeout(from.timeout, self.fetch(&from.url))
+            .await
+            .map_err(|_| FetchError::Timeout)?
     }
 
     async fn fetch(&self, url: &Uri) -> Result<KeySet, FetchError> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = url.clone();
-        request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(
-            "application/jwk-set+json, application/json",
-        ));
-        let answer = self.client.request(request).await.map_err(|e| FetchError::Connect(describe(&e)))?;
+        request.headers_mut().insert(
+            http::header::ACCEPT,
+            http::HeaderValue::from_static("application/jwk-set+json, application/json"),
+        );
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|e| FetchError::Connect(describe(&e)))?;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));
         }
-        let json = answer.headers().get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(
-            |value| {
+        let json = answer
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|value| {
                 crate::gates::content::essence(value)
                     .is_some_and(|t| t.eq_ignore_ascii_case("application/json") || t.ends_with("+json"))
-            },
-        );
+            });
         if !json {
             return Err(FetchError::ContentType);
         }

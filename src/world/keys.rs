@@ -64,7 +64,10 @@ impl KeySource {
     pub fn new(name: Arc<str>, from: KeysFrom) -> KeySource {
         let epoch = Instant::now();
         let current = match &from {
-            KeysFrom::Given(keys) => Some(Arc::new(Held { keys: keys.clone(), since: epoch })),
+            KeysFrom::Given(keys) => Some(Arc::new(Held {
+                keys: keys.clone(),
+                since: epoch,
+            })),
             KeysFrom::Url(_) => None,
         };
         KeySource {
@@ -108,12 +111,13 @@ impl KeySource {
     /// Asks for a fetch and waits for its end, within the source's deadline. Returns at once what is there where a fetch
     /// would be too early.
     pub async fn newer(&self) -> Keys {
-        let KeysFrom::Url(url) = &self.from else { return self.keys() };
+        let KeysFrom::Url(url) = &self.from else {
+            return self.keys();
+        };
         let mut ended = self.ended.subscribe();
         let seen = *ended.borrow_and_update();
         let begun = self.last_begun.load(Ordering::Acquire);
-        let pause = if self.failures.load(Ordering::Relaxed) > 0 { self.backoff() } else { url.cooldown };
-        let early = begun != 0 && self.millis() < begun + millis(pause);
+        let early = begun != 0 && self.millis() < begun + millis(self.least_pause(url.cooldown));
         // one that is under way is waited for, not asked for again
         if !self.fetching.load(Ordering::Acquire) {
             if early {
@@ -132,7 +136,11 @@ impl KeySource {
     pub fn state(&self) -> KeyState {
         let age = match &self.from {
             KeysFrom::Given(_) => None,
-            KeysFrom::Url(_) => self.current.load().as_deref().map(|held| held.since.elapsed().as_secs()),
+            KeysFrom::Url(_) => self
+                .current
+                .load()
+                .as_deref()
+                .map(|held| held.since.elapsed().as_secs()),
         };
         KeyState {
             issuer: self.name.clone(),
@@ -156,10 +164,33 @@ impl KeySource {
                 0 => url.cache.mul_f64(1.0 - EARLY),
                 _ => self.backoff(),
             };
+            self.rest(pause, url.cooldown).await;
+        }
+    }
+
+    /// Waits until it is time for the next fetch: after `pause`, or once somebody asks and the last one is not too
+    /// recent. Whoever asked while that one ran has been answered by it.
+    async fn rest(&self, pause: Duration, cooldown: Duration) {
+        let end = Instant::now() + pause;
+        let soonest = self.last_begun.load(Ordering::Acquire) + millis(self.least_pause(cooldown));
+        loop {
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.wanted.notified() => {}
+                () = tokio::time::sleep_until(end) => return,
+                () = self.wanted.notified() => {
+                    if self.millis() >= soonest {
+                        return;
+                    }
+                }
             }
+        }
+    }
+
+    /// Least time between two fetches that somebody asks for.
+    fn least_pause(&self, cooldown: Duration) -> Duration {
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.backoff()
+        } else {
+            cooldown
         }
     }
 
@@ -178,7 +209,10 @@ impl KeySource {
                 for (kid, why) in &keys.skipped {
                     log::warn!(target: "durward::keys", "issuer {}: key {kid:?} is not used: {why}", self.name);
                 }
-                self.current.store(Some(Arc::new(Held { keys, since: Instant::now() })));
+                self.current.store(Some(Arc::new(Held {
+                    keys,
+                    since: Instant::now(),
+                })));
                 self.failures.store(0, Ordering::Relaxed);
             }
             Err(why) => {

@@ -1,6 +1,7 @@
 //! The outside, live.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::keys::{KeySource, KeyState};
 use super::{Keys, World};
@@ -8,24 +9,45 @@ use crate::clock::UnixTime;
 use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::verdicts::Verdicts;
+use crate::gates::flood::Sketch;
+use crate::gates::limits::window::Windows;
+use crate::gateway::Gateway;
 
 /// What outlives snapshots: keys and verdicts.
 #[derive(Debug, Clone)]
 pub struct Memory {
     sources: Box<[Arc<KeySource>]>,
     verdicts: Arc<Verdicts>,
+    windows: Box<[(Arc<str>, Arc<Windows>)]>,
+    floods: Arc<Sketch>,
 }
 
 impl Memory {
-    /// For a snapshot's issuers. Of `before`, keys that still come from the same place are kept, and all verdicts.
+    /// For a snapshot. Of `before`, everything is kept that still means the same: keys from the same place, counters of
+    /// limits that are what they were, all verdicts.
     #[must_use]
-    pub fn new(issuers: &[IssuerPolicy], before: Option<&Memory>) -> Memory {
+    pub fn new(gateway: &Gateway, before: Option<&Memory>) -> Memory {
+        let Gateway { issuers, limits, .. } = gateway;
         let sources = issuers.iter().map(|issuer| {
             let kept = before.and_then(|memory| memory.sources.iter().find(|s| is_same(s, issuer)));
-            kept.cloned().unwrap_or_else(|| Arc::new(KeySource::new(issuer.name.clone(), issuer.keys.clone())))
+            kept.cloned()
+                .unwrap_or_else(|| Arc::new(KeySource::new(issuer.name.clone(), issuer.keys.clone())))
+        });
+        let windows = limits.iter().map(|limit| {
+            let same = |(name, windows): &&(Arc<str>, Arc<Windows>)| {
+                *name == limit.name && windows.counts_for(limit)
+            };
+            let kept = before
+                .and_then(|memory| memory.windows.iter().find(same))
+                .map(|(_, windows)| windows.clone());
+            let windows =
+                kept.unwrap_or_else(|| Arc::new(Windows::new(limit.requests, limit.window, limit.max_keys)));
+            (limit.name.clone(), windows)
         });
         Memory {
             sources: sources.collect(),
+            windows: windows.collect(),
+            floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
             verdicts: before.map_or_else(|| Arc::new(Verdicts::default()), |memory| memory.verdicts.clone()),
         }
     }
@@ -63,7 +85,7 @@ impl World for Memory {
     fn keys(&self, issuer: usize) -> Keys {
         match self.sources.get(issuer) {
             Some(source) => source.keys(),
-            None => Keys::Unavailable(std::time::Duration::from_secs(1)),
+            None => Keys::Unavailable(Duration::from_secs(1)),
         }
     }
 
@@ -72,6 +94,14 @@ impl World for Memory {
             Some(source) => source.newer().await,
             None => self.keys(issuer),
         }
+    }
+
+    fn flood(&self, network: u128) -> u32 {
+        self.floods.count(network, self.now())
+    }
+
+    fn windows(&self, limit: usize) -> Option<&Windows> {
+        self.windows.get(limit).map(|(_, windows)| &**windows)
     }
 
     fn verdicts(&self) -> &Verdicts {

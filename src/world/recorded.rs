@@ -7,6 +7,8 @@ use super::{Keys, World};
 use crate::clock::UnixTime;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::verdicts::Verdicts;
+use crate::gates::limits::window::Windows;
+use crate::gateway::Gateway;
 
 /// A fixed time and fixed keys.
 #[derive(Debug)]
@@ -15,8 +17,28 @@ pub struct Recorded {
     pub now: UnixTime,
     /// Keys by index of issuer; `None`: unavailable.
     pub keys: Vec<Option<Arc<KeySet>>>,
+    /// Counters of limits, by index.
+    pub windows: Vec<Windows>,
     /// What is remembered. Starts empty.
     pub verdicts: Verdicts,
+}
+
+impl Recorded {
+    /// At a time, with keys by index of issuer, and nothing counted or remembered yet.
+    #[must_use]
+    pub fn new(gateway: &Gateway, now: UnixTime, keys: Vec<Option<Arc<KeySet>>>) -> Recorded {
+        let windows = gateway
+            .limits
+            .iter()
+            .map(|limit| Windows::new(limit.requests, limit.window, 1))
+            .collect();
+        Recorded {
+            now,
+            keys,
+            windows,
+            verdicts: Verdicts::default(),
+        }
+    }
 }
 
 impl World for Recorded {
@@ -33,6 +55,15 @@ impl World for Recorded {
 
     async fn newer_keys(&self, issuer: usize) -> Keys {
         self.keys(issuer)
+    }
+
+    /// Nobody else asks.
+    fn flood(&self, _network: u128) -> u32 {
+        1
+    }
+
+    fn windows(&self, limit: usize) -> Option<&Windows> {
+        self.windows.get(limit)
     }
 
     fn verdicts(&self) -> &Verdicts {

@@ -34,7 +34,11 @@ fn a_client_with_a_token_reaches_the_service_and_everybody_else_is_told_why_not(
     for (answer, status, code) in [
         (client.get(path, &[]), 401, "credentials_missing"),
         (client.get_with(path, "a.b.c"), 401, "invalid_token"),
-        (client.get_with(path, &keys.token(json!({ "scope": "other" }))), 403, "insufficient_scope"),
+        (
+            client.get_with(path, &keys.token(json!({ "scope": "other" }))),
+            403,
+            "insufficient_scope",
+        ),
         (client.get("/other", &[]), 404, "route_unknown"),
         (client.request("DELETE", path, &[], ""), 405, "method_not_allowed"),
     ] {

@@ -14,7 +14,6 @@ use crate::clock::UnixTime;
 use crate::config::OneOrMany;
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::jwk::KeySet;
-use crate::gates::authn::verdicts::Verdicts;
 use crate::gates::network::client_address;
 use crate::gateway::Gateway;
 use crate::head::{Head, Malformed, RawHead};
@@ -75,7 +74,15 @@ pub(super) struct Asked<'a> {
 
 impl Described {
     pub(super) fn question(self, gateway: &Gateway, base: &Path) -> Result<Question, String> {
-        let Described { method, url, headers, from, at, keys, token } = self;
+        let Described {
+            method,
+            url,
+            headers,
+            from,
+            at,
+            keys,
+            token,
+        } = self;
         let url: Uri = url.parse().map_err(|why| format!("url: {why}"))?;
         let authority = url.authority().ok_or("url: it has no host")?.clone();
         let mut fields = HeaderMap::new();
@@ -116,24 +123,36 @@ impl Described {
             let index = issuer_of(&issuer)?;
             let policy = gateway.issuers.get(index).ok_or("no such issuer")?;
             let (value, set) = token::sign(&policy.jwt, claims, now)?;
-            fields.insert(AUTHORIZATION, HeaderValue::from_str(&value).map_err(|why| format!("token: {why}"))?);
+            fields.insert(
+                AUTHORIZATION,
+                HeaderValue::from_str(&value).map_err(|why| format!("token: {why}"))?,
+            );
             if let Some(slot) = known.get_mut(index) {
                 *slot = Some(Arc::new(set));
             }
         }
-        let address: Option<SocketAddr> =
-            from.map(|from| from.parse().map_err(|why| format!("from: {why}"))).transpose()?;
+        let address: Option<SocketAddr> = from
+            .map(|from| from.parse().map_err(|why| format!("from: {why}")))
+            .transpose()?;
         let tls = (url.scheme_str() == Some("https")).then(|| {
             let sni = Some(authority.host().to_ascii_lowercase());
-            Arc::new(TlsFacts { version: "TLSv1.3".to_owned(), cipher: String::new(), sni })
+            Arc::new(TlsFacts {
+                version: "TLSv1.3".to_owned(),
+                cipher: String::new(),
+                sni,
+            })
         });
         let client = address.map(|a| client_address(a.ip(), &fields, &gateway.trusted_proxies));
         Ok(Question {
             method: method.parse().map_err(|why| format!("method: {why}"))?,
-            uri: url.path_and_query().map_or("/", |target| target.as_str()).parse().map_err(|_| "url: no path")?,
+            uri: url
+                .path_and_query()
+                .map_or("/", |target| target.as_str())
+                .parse()
+                .map_err(|_| "url: no path")?,
             headers: fields,
             peer: Peer { address, client, tls },
-            world: Recorded { now, keys: known, verdicts: Verdicts::default() },
+            world: Recorded::new(gateway, now, known),
         })
     }
 }

@@ -39,7 +39,10 @@ pub(super) fn sign(
     for (name, value) in defaults {
         claims.entry(name.to_owned()).or_insert(value);
     }
-    let algorithm = *issuer.algorithms.first().ok_or("the issuer allows no algorithm")?;
+    let algorithm = *issuer
+        .algorithms
+        .first()
+        .ok_or("the issuer allows no algorithm")?;
     let (key, mut jwk) = key(algorithm).map_err(|why| format!("no key: {why}"))?;
     let kid = "described";
     if let Some(members) = jwk.as_object_mut() {
@@ -60,7 +63,8 @@ fn key(algorithm: Algorithm) -> Result<(EncodingKey, Value), ErrorStack> {
         Algorithm::ES384 => elliptic(Nid::SECP384R1, "P-384", 48),
         Algorithm::EdDSA => {
             let key = PKey::generate_ed25519()?;
-            let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(key.raw_public_key()?) });
+            let jwk =
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(key.raw_public_key()?) });
             Ok((EncodingKey::from_ed_der(&key.private_key_to_pkcs8()?), jwk))
         }
         _ => {
@@ -76,8 +80,12 @@ fn elliptic(curve: Nid, name: &str, width: i32) -> Result<(EncodingKey, Value), 
     let group = EcGroup::from_curve_name(curve)?;
     let key = EcKey::generate(&group)?;
     let (mut x, mut y, mut context) = (BigNum::new()?, BigNum::new()?, BigNumContext::new()?);
-    key.public_key().affine_coordinates(&group, &mut x, &mut y, &mut context)?;
+    key.public_key()
+        .affine_coordinates(&group, &mut x, &mut y, &mut context)?;
     let text = |n: &BigNum| n.to_vec_padded(width).map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
     let jwk = json!({ "kty": "EC", "crv": name, "x": text(&x)?, "y": text(&y)? });
-    Ok((EncodingKey::from_ec_der(&PKey::from_ec_key(key)?.private_key_to_pkcs8()?), jwk))
+    Ok((
+        EncodingKey::from_ec_der(&PKey::from_ec_key(key)?.private_key_to_pkcs8()?),
+        jwk,
+    ))
 }

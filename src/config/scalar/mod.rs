@@ -1,11 +1,13 @@
 //! The scalar types of the configuration: each reads one YAML scalar, prints back what would read the same, and
 //! describes itself in the schema.
 
+mod rate;
 mod secret;
 mod size;
 mod span;
 mod text;
 
+pub use rate::Rate;
 pub use secret::Secret;
 pub(super) use secret::TYPE as SECRET_TYPE;
 pub use size::Size;

@@ -25,7 +25,11 @@ pub fn token<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a str,
         // of another kind: none of ours
         return Err(AuthnError::CredentialsMissing);
     }
-    if is_b64token(token) { Ok(token) } else { Err(AuthnError::CredentialsMalformed) }
+    if is_b64token(token) {
+        Ok(token)
+    } else {
+        Err(AuthnError::CredentialsMalformed)
+    }
 }
 
 fn names_a_token(query: &str) -> bool {
@@ -45,7 +49,9 @@ fn decodes_to_access_token(name: &str) -> bool {
             continue;
         }
         let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
-        let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else { return false };
+        let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else {
+            return false;
+        };
         decoded.extend(u8::try_from(high << 4 | low));
     }
     decoded.eq_ignore_ascii_case(b"access_token")
@@ -54,7 +60,10 @@ fn decodes_to_access_token(name: &str) -> bool {
 /// `b64token` of RFC 6750 section 2.1.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+    !body.is_empty()
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
 #[cfg(test)]
@@ -75,17 +84,41 @@ mod tests {
         assert_eq!(find(&["bearer a.b.c"], Some("x=1")), Ok("a.b.c".to_owned()));
         assert_eq!(find(&[], None), Err(AuthnError::CredentialsMissing));
         assert_eq!(find(&["Basic YTpi"], None), Err(AuthnError::CredentialsMissing));
-        assert_eq!(find(&["Bearer a", "Bearer a"], None), Err(AuthnError::CredentialsRepeated));
-        for bad in ["Bearer", "Bearer ", "Bearer  a", "Bearer a b", "Bearer a,b", "Bearer =", "Bearer a=b"] {
+        assert_eq!(
+            find(&["Bearer a", "Bearer a"], None),
+            Err(AuthnError::CredentialsRepeated)
+        );
+        for bad in [
+            "Bearer",
+            "Bearer ",
+            "Bearer  a",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer =",
+            "Bearer a=b",
+        ] {
             assert_eq!(find(&[bad], None), Err(AuthnError::CredentialsMalformed), "{bad}");
         }
     }
 
     #[test]
     fn tokens_in_the_query_are_refused() {
-        for query in ["access_token=a", "x=1&access_token=a", "%61ccess_token=a", "ACCESS_TOKEN"] {
-            assert_eq!(find(&[], Some(query)), Err(AuthnError::CredentialsInQuery), "{query}");
-            assert_eq!(find(&["Bearer a"], Some(query)), Err(AuthnError::CredentialsInQuery), "{query}");
+        for query in [
+            "access_token=a",
+            "x=1&access_token=a",
+            "%61ccess_token=a",
+            "ACCESS_TOKEN",
+        ] {
+            assert_eq!(
+                find(&[], Some(query)),
+                Err(AuthnError::CredentialsInQuery),
+                "{query}"
+            );
+            assert_eq!(
+                find(&["Bearer a"], Some(query)),
+                Err(AuthnError::CredentialsInQuery),
+                "{query}"
+            );
         }
     }
 }

@@ -41,7 +41,11 @@ impl IdentityHeaders {
     /// `reserved_prefixes` in lower case.
     #[must_use]
     pub fn new(inject: Vec<(HeaderName, Source)>, reserved_prefixes: Vec<String>) -> IdentityHeaders {
-        let reserved = inject.iter().map(|(name, _)| name.as_str()).chain(ALWAYS_RESERVED).map(canonical);
+        let reserved = inject
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .chain(ALWAYS_RESERVED)
+            .map(canonical);
         IdentityHeaders {
             reserved: reserved.collect(),
             reserved_prefixes: reserved_prefixes.iter().map(|prefix| canonical(prefix)).collect(),
@@ -100,7 +104,10 @@ fn canonical(name: &str) -> Box<str> {
 /// Compares a header name (lower case) with one of ours, `_` counting as `-`.
 fn same(name: &str, ours: &str) -> bool {
     name.len() == ours.len()
-        && name.bytes().zip(ours.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+        && name
+            .bytes()
+            .zip(ours.bytes())
+            .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 fn single(text: &str) -> Result<HeaderValue, AuthnError> {
@@ -142,7 +149,15 @@ mod tests {
             vec![(HeaderName::from_static("x-tenant"), Source::Issuer)],
             vec!["x-durward-".to_owned()],
         );
-        for ours in ["X-User-Id", "x_user_id", "X_User-ID", "x-roles", "X_Tenant", "x-durward-any", "X_Durward_Any"] {
+        for ours in [
+            "X-User-Id",
+            "x_user_id",
+            "X_User-ID",
+            "x-roles",
+            "X_Tenant",
+            "x-durward-any",
+            "X_Durward_Any",
+        ] {
             assert!(headers.is_reserved(&ours.parse().unwrap()), "{ours}");
         }
         for other in ["x-user-idx", "x-users", "x-tenant-id", "x-durwar", "accept"] {
@@ -155,7 +170,11 @@ mod tests {
         assert_eq!(list(["a", "b,c", "100%"].into_iter()).unwrap(), "a,b%2Cc,100%25");
         assert_eq!(list(std::iter::empty()).unwrap(), "");
         for bad in ["", " a", "a\n", "a\0"] {
-            assert_eq!(list([bad].into_iter()), Err(AuthnError::ClaimNotAHeaderValue), "{bad:?}");
+            assert_eq!(
+                list([bad].into_iter()),
+                Err(AuthnError::ClaimNotAHeaderValue),
+                "{bad:?}"
+            );
             assert_eq!(single(bad), Err(AuthnError::ClaimNotAHeaderValue), "{bad:?}");
         }
     }

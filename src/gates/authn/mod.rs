@@ -126,6 +126,7 @@ impl Authn {
                 client_id: verified.client_id.map(Into::into),
                 scopes: verified.scopes.into_iter().map(Into::into).collect(),
                 roles: verified.roles.into_iter().map(Into::into).collect(),
+                claims: verified.claims,
                 expires: verified.expires,
                 headers,
                 authenticated: Authenticated(()),
@@ -134,14 +135,24 @@ impl Authn {
         });
         match outcome {
             Ok((client, until)) => {
-                let good = Good { client: client.clone(), until, keys, policy: gateway.authn_policy };
+                let good = Good {
+                    client: client.clone(),
+                    until,
+                    keys,
+                    policy: gateway.authn_policy,
+                };
                 world.verdicts().remember_good(digest, good);
                 Ok(client)
             }
             Err(why) => {
                 // what time or the next fetch of keys can mend is not remembered
                 if !matches!(why, AuthnError::KeyUnknown | AuthnError::TokenNotYetValid) {
-                    let bad = Bad { why, issuer: index, keys, policy: gateway.authn_policy };
+                    let bad = Bad {
+                        why,
+                        issuer: index,
+                        keys,
+                        policy: gateway.authn_policy,
+                    };
                     world.verdicts().remember_bad(digest, bad);
                 }
                 Err(refused(why))
@@ -182,7 +193,12 @@ impl Authn {
     /// What is asked for, in words.
     #[must_use]
     pub fn describe(&self, gateway: &Gateway) -> String {
-        let names: Vec<&str> = self.issuers.iter().filter_map(|i| gateway.issuers.get(*i)).map(|i| &*i.name).collect();
+        let names: Vec<&str> = self
+            .issuers
+            .iter()
+            .filter_map(|i| gateway.issuers.get(*i))
+            .map(|i| &*i.name)
+            .collect();
         format!("asks for a token of {}", names.join(" or "))
     }
 }

@@ -63,7 +63,10 @@ impl Verdicts {
     /// For this many good and bad verdicts.
     #[must_use]
     pub fn new(good: usize, bad: usize) -> Verdicts {
-        Verdicts { good: Cache::new(good), bad: Cache::new(bad) }
+        Verdicts {
+            good: Cache::new(good),
+            bad: Cache::new(bad),
+        }
     }
 
     pub(super) fn good(&self, digest: &Digest) -> Option<Good> {
@@ -98,6 +101,9 @@ impl Default for Verdicts {
 impl fmt::Debug for Verdicts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (good, bad) = self.kept();
-        f.debug_struct("Verdicts").field("good", &good).field("bad", &bad).finish()
+        f.debug_struct("Verdicts")
+            .field("good", &good)
+            .field("bad", &bad)
+            .finish()
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::fault::Fault;
+use crate::config::nearest;
 use crate::config::path::ConfigPath;
 use crate::config::positions::Positions;
-use crate::config::nearest;
 use crate::config::scalar::{Lookup, Secret, Span, Text};
 use crate::secrets::Sources;
 
@@ -22,7 +22,12 @@ pub(super) struct Findings<'a> {
 
 impl<'a> Findings<'a> {
     pub(super) fn new(positions: &'a Positions, removed: &'a [String], sources: &'a Sources) -> Findings<'a> {
-        Findings { positions, removed, sources, faults: Vec::new() }
+        Findings {
+            positions,
+            removed,
+            sources,
+            faults: Vec::new(),
+        }
     }
 
     pub(super) fn into_faults(self) -> Vec<Fault> {
@@ -35,7 +40,12 @@ impl<'a> Findings<'a> {
 
     /// A fault in what is there and what is not. Not said where a part of it had a fault of its own: that part was
     /// left out, and may be the very one that would be missed.
-    pub(super) fn incomplete(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn incomplete(
+        &mut self,
+        at: &ConfigPath,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         let original = self.positions.original(at);
         if !self.removed.iter().any(|path| path.starts_with(&original)) {
             self.error(at, message, help);
@@ -45,12 +55,12 @@ impl<'a> Findings<'a> {
     /// `help`: what to do, or nothing.
     pub(super) fn error(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults.push(self.positions.fault(at, &message.into(), help));
+        self.faults.push(self.positions.fault(at, message, help));
     }
 
     pub(super) fn warning(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults.push(self.positions.warning(at, &message.into(), help));
+        self.faults.push(self.positions.warning(at, message, help));
     }
 
     pub(super) fn line(&self, at: &ConfigPath) -> u32 {
@@ -130,8 +140,13 @@ impl<'a> Findings<'a> {
         let Some(span) = span else { return default };
         let duration = span.duration();
         if !range.contains(&duration) {
-            let shown = |bound: &Duration| Span::from_millis(u64::try_from(bound.as_millis()).unwrap_or(u64::MAX));
-            self.error(at, format!("must be {} to {}", shown(range.start()), shown(range.end())), "");
+            let shown =
+                |bound: &Duration| Span::from_millis(u64::try_from(bound.as_millis()).unwrap_or(u64::MAX));
+            self.error(
+                at,
+                format!("must be {} to {}", shown(range.start()), shown(range.end())),
+                "",
+            );
             return default;
         }
         duration

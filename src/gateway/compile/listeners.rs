@@ -12,6 +12,7 @@ use super::findings::Findings;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, Plaintext, Redirect, TlsProfile, TlsVersion};
+use crate::gateway::certificates::Certificates;
 use crate::gateway::router::HostPattern;
 use crate::gateway::{Listener, Purpose, Route, TlsPolicy};
 
@@ -26,8 +27,11 @@ const TLS12_CIPHERS: [&str; 6] = [
 ];
 
 /// In this order: who offers all gets one of the first two (S6).
-const TLS13_CIPHERSUITES: [&str; 3] =
-    ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"];
+const TLS13_CIPHERSUITES: [&str; 3] = [
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_AES_128_GCM_SHA256",
+];
 
 /// Two years (S11).
 const HSTS_MAX_AGE: Duration = Duration::from_secs(63_072_000);
@@ -40,12 +44,21 @@ pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_
     let mut seen = BTreeSet::new();
     let compiled = listeners.iter().enumerate().filter_map(|(index, listener)| {
         let at = root.index(index);
-        let config::Listener { address, tls, redirect_https, plaintext } = listener;
+        let config::Listener {
+            address,
+            tls,
+            redirect_https,
+            plaintext,
+        } = listener;
         let address = address_of(&at.key("address"), address, findings);
         if let Some(address) = address
             && !seen.insert(address)
         {
-            findings.error(&at.key("address"), format!("{address} is listened on already"), "");
+            findings.error(
+                &at.key("address"),
+                format!("{address} is listened on already"),
+                "",
+            );
         }
         let purpose = match (tls, redirect_https, plaintext) {
             (Some(tls), None, None) => Purpose::Tls(tls_policy(&at.key("tls"), tls, findings)?),
@@ -67,7 +80,10 @@ pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_
                 return None;
             }
         };
-        Some(Listener { address: address?, purpose })
+        Some(Listener {
+            address: address?,
+            purpose,
+        })
     });
     compiled.collect()
 }
@@ -78,7 +94,11 @@ pub(super) fn address_of(at: &ConfigPath, text: &Text, findings: &mut Findings<'
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() != 0 => Some(address),
         _ => {
-            findings.error(at, format!("`{text}` is not an address with a port"), "write `0.0.0.0:443` or `[::]:443`");
+            findings.error(
+                at,
+                format!("`{text}` is not an address with a port"),
+                "write `0.0.0.0:443` or `[::]:443`",
+            );
             None
         }
     }
@@ -91,10 +111,12 @@ fn redirect_port(at: &ConfigPath, redirect: &Redirect, findings: &mut Findings<'
             findings.error(at, "`redirect_https: false` says nothing", "leave the key out");
             return None;
         }
-        Redirect::To(config::RedirectTo { port: Some(config::Port::Number(port)) }) => port.to_string(),
-        Redirect::To(config::RedirectTo { port: Some(config::Port::Text(port)) }) => {
-            findings.text(&at.key("port"), port)?
-        }
+        Redirect::To(config::RedirectTo {
+            port: Some(config::Port::Number(port)),
+        }) => port.to_string(),
+        Redirect::To(config::RedirectTo {
+            port: Some(config::Port::Text(port)),
+        }) => findings.text(&at.key("port"), port)?,
     };
     let port = text.parse::<u16>().ok().filter(|port| *port != 0);
     if port.is_none() {
@@ -104,7 +126,15 @@ fn redirect_port(at: &ConfigPath, redirect: &Redirect, findings: &mut Findings<'
 }
 
 fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -> Option<TlsPolicy> {
-    let config::Tls { profile, min_version, ciphers, ciphersuites, certificates, http2, hsts_max_age } = tls;
+    let config::Tls {
+        profile,
+        min_version,
+        ciphers,
+        ciphersuites,
+        certificates,
+        http2,
+        hsts_max_age,
+    } = tls;
     let tls12 = match (profile, min_version) {
         (TlsProfile::Modern, Some(TlsVersion::V1_2)) => {
             findings.error(
@@ -126,7 +156,12 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
         );
     }
     let ciphers = suites(&at.key("ciphers"), ciphers.as_deref(), &TLS12_CIPHERS, findings);
-    let ciphersuites = suites(&at.key("ciphersuites"), ciphersuites.as_deref(), &TLS13_CIPHERSUITES, findings);
+    let ciphersuites = suites(
+        &at.key("ciphersuites"),
+        ciphersuites.as_deref(),
+        &TLS13_CIPHERSUITES,
+        findings,
+    );
 
     let list = at.key("certificates");
     if certificates.is_empty() {
@@ -139,14 +174,32 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
         .collect();
 
     let day = Duration::from_secs(86_400);
-    let max_age =
-        findings.duration(&at.key("hsts_max_age"), *hsts_max_age, HSTS_MAX_AGE, Duration::ZERO..=day * 3650);
+    let max_age = findings.duration(
+        &at.key("hsts_max_age"),
+        *hsts_max_age,
+        HSTS_MAX_AGE,
+        Duration::ZERO..=day * 3650,
+    );
     let hsts = HeaderValue::from_str(&format!("max-age={}", max_age.as_secs())).ok()?;
-    Some(TlsPolicy { tls12, ciphers, ciphersuites, certificates, http2: *http2, hsts })
+    Some(TlsPolicy {
+        tls12,
+        ciphers,
+        ciphersuites,
+        certificates: Certificates::new(certificates),
+        http2: *http2,
+        hsts,
+    })
 }
 
-fn suites(at: &ConfigPath, asked: Option<&[String]>, allowed: &[&str], findings: &mut Findings<'_>) -> String {
-    let Some(asked) = asked else { return allowed.join(":") };
+fn suites(
+    at: &ConfigPath,
+    asked: Option<&[String]>,
+    allowed: &[&str],
+    findings: &mut Findings<'_>,
+) -> String {
+    let Some(asked) = asked else {
+        return allowed.join(":");
+    };
     if asked.is_empty() {
         findings.error(at, "the list is empty", "leave the key out for the profile's own");
     }
@@ -168,11 +221,22 @@ pub(super) fn networks(networks: &[Text], findings: &mut Findings<'_>) -> Vec<Ip
     let parsed = networks.iter().enumerate().filter_map(|(index, network)| {
         let at = root.index(index);
         let text = findings.text(&at, network)?;
-        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
+        let network = text
+            .parse::<IpNet>()
+            .ok()
+            .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
         match network {
-            None => findings.error(&at, format!("`{text}` is not a network"), "write `10.0.0.0/8` or an address"),
+            None => findings.error(
+                &at,
+                format!("`{text}` is not a network"),
+                "write `10.0.0.0/8` or an address",
+            ),
             Some(network) if network.prefix_len() == 0 => {
-                findings.error(&at, "this believes everybody", "name the networks of your own proxies");
+                findings.error(
+                    &at,
+                    "this believes everybody",
+                    "name the networks of your own proxies",
+                );
             }
             Some(_) => {}
         }
@@ -205,7 +269,11 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
     if tls.is_empty() {
         return;
     }
-    let names: Vec<&String> = tls.iter().flat_map(|tls| &tls.certificates).flat_map(|c| &c.names).collect();
+    let names: Vec<&String> = tls
+        .iter()
+        .flat_map(|tls| tls.certificates.all())
+        .flat_map(|c| &c.names)
+        .collect();
     for (index, route) in routes.iter().enumerate() {
         let covered = match &route.host {
             HostPattern::Any => true,
@@ -214,7 +282,11 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
         };
         if !covered {
             findings.error(
-                &ConfigPath::root().key("routes").index(index).key("match").key("host"),
+                &ConfigPath::root()
+                    .key("routes")
+                    .index(index)
+                    .key("match")
+                    .key("host"),
                 format!("no certificate is for `{}`", route.host),
                 "clients would refuse the connection",
             );

@@ -31,10 +31,16 @@ const NOT_FOR_IDENTITY: [&str; 11] = [
 pub(super) fn admin(admin: &config::Admin, findings: &mut Findings<'_>) -> Option<SocketAddr> {
     let config::Admin { address } = admin;
     let at = ConfigPath::root().key("admin").key("address");
-    let Some(address) = address else { return Some(SocketAddr::from(([127, 0, 0, 1], 9100))) };
+    let Some(address) = address else {
+        return Some(SocketAddr::from(([127, 0, 0, 1], 9100)));
+    };
     let address = address_of(&at, address, findings)?;
     if !address.ip().is_loopback() {
-        findings.warning(&at, "metrics and health are served beyond this machine", "there is no authentication on this port");
+        findings.warning(
+            &at,
+            "metrics and health are served beyond this machine",
+            "there is no authentication on this port",
+        );
     }
     Some(address)
 }
@@ -58,8 +64,14 @@ pub(super) fn records(records: &config::Records, findings: &mut Findings<'_>) ->
     Some(Records { to, queue })
 }
 
-pub(super) fn identity_headers(headers: &config::IdentityHeaders, findings: &mut Findings<'_>) -> IdentityHeaders {
-    let config::IdentityHeaders { inject, reserved_prefixes } = headers;
+pub(super) fn identity_headers(
+    headers: &config::IdentityHeaders,
+    findings: &mut Findings<'_>,
+) -> IdentityHeaders {
+    let config::IdentityHeaders {
+        inject,
+        reserved_prefixes,
+    } = headers;
     let root = ConfigPath::root().key("identity_headers");
     let inject = match inject {
         None => vec![
@@ -72,16 +84,25 @@ pub(super) fn identity_headers(headers: &config::IdentityHeaders, findings: &mut
                 .iter()
                 .filter_map(|(name, source)| {
                     let at = at.key(name);
-                    Some((header_name(&at, name, findings)?, self::source(&at, source, findings)?))
+                    Some((
+                        header_name(&at, name, findings)?,
+                        self::source(&at, source, findings)?,
+                    ))
                 })
                 .collect()
         }
     };
-    let prefixes = reserved_prefixes.clone().unwrap_or_else(|| vec!["x-durward-".to_owned()]);
+    let prefixes = reserved_prefixes
+        .clone()
+        .unwrap_or_else(|| vec!["x-durward-".to_owned()]);
     for (index, prefix) in prefixes.iter().enumerate() {
         if prefix.len() < 3 || HeaderName::from_bytes(prefix.as_bytes()).is_err() {
             let at = root.key("reserved_prefixes").index(index);
-            findings.error(&at, format!("`{prefix}` is no beginning of a header name, or too short"), "");
+            findings.error(
+                &at,
+                format!("`{prefix}` is no beginning of a header name, or too short"),
+                "",
+            );
         }
     }
     IdentityHeaders::new(inject, prefixes)
@@ -92,7 +113,11 @@ fn header_name(at: &ConfigPath, name: &str, findings: &mut Findings<'_>) -> Opti
     match &parsed {
         None => findings.error(at, format!("`{name}` is not a header name"), ""),
         Some(parsed) if NOT_FOR_IDENTITY.contains(&parsed.as_str()) => {
-            findings.error(at, format!("`{name}` cannot carry the identity"), "it has a meaning of its own");
+            findings.error(
+                at,
+                format!("`{name}` cannot carry the identity"),
+                "it has a meaning of its own",
+            );
         }
         Some(_) => {}
     }

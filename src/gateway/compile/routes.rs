@@ -6,11 +6,13 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 use super::findings::Findings;
+use super::limits::of_route;
 use crate::config::path::ConfigPath;
 use crate::config::{self, Auth, Match, OneOrMany, RequestRules};
 use crate::gates::authn::{Authn, IssuerPolicy};
 use crate::gates::authz::{Authz, Role};
 use crate::gates::content::{self, Content};
+use crate::gates::limits::Limit;
 use crate::gateway::policy::Public;
 use crate::gateway::router::{Claim, Conflict, HostPattern};
 use crate::gateway::{Access, Action, Route, RouteId};
@@ -33,6 +35,7 @@ struct Names<'a> {
     declared: &'a Declared<'a>,
     issuers: &'a [IssuerPolicy],
     roles: &'a BTreeMap<String, Role>,
+    limits: &'a [Limit],
     upstreams: &'a [Upstream],
 }
 
@@ -46,7 +49,13 @@ pub(super) fn roles(
             findings.error(&root.key(name), "a role lists the token values that grant it", "");
         }
         let granted_by = values.iter().map(|value| value.as_str().into()).collect();
-        (name.clone(), Role { name: name.as_str().into(), granted_by })
+        (
+            name.clone(),
+            Role {
+                name: name.as_str().into(),
+                granted_by,
+            },
+        )
     });
     compiled.collect()
 }
@@ -56,6 +65,7 @@ pub(super) fn compile(
     declared: &Declared<'_>,
     issuers: &[IssuerPolicy],
     roles: &BTreeMap<String, Role>,
+    limits: &[Limit],
     upstreams: &[Upstream],
     findings: &mut Findings<'_>,
 ) -> (Vec<Route>, Vec<Claim>) {
@@ -63,13 +73,23 @@ pub(super) fn compile(
     if routes.is_empty() {
         findings.incomplete(&root, "there is no route: everything would be refused", "");
     }
-    let names = Names { declared, issuers, roles, upstreams };
+    let names = Names {
+        declared,
+        issuers,
+        roles,
+        limits,
+        upstreams,
+    };
     let (mut compiled, mut claims, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (index, route) in routes.iter().enumerate() {
         let at = root.index(index);
         let (route, claim) = self::route(&at, route, RouteId(index), &names, findings);
         if !ids.insert(route.id.clone()) {
-            findings.error(&at.key("id"), format!("another route is called `{}`", route.id), "give this one an `id`");
+            findings.error(
+                &at.key("id"),
+                format!("another route is called `{}`", route.id),
+                "give this one an `id`",
+            );
         }
         compiled.push(route);
         claims.extend(claim);
@@ -85,7 +105,16 @@ fn route(
     names: &Names<'_>,
     findings: &mut Findings<'_>,
 ) -> (Route, Option<Claim>) {
-    let config::Route { id: name, matches, auth, public, request, upstream, respond } = route;
+    let config::Route {
+        id: name,
+        matches,
+        auth,
+        public,
+        limits,
+        request,
+        upstream,
+        respond,
+    } = route;
     let Match { host, methods, path } = matches;
     let at_match = at.key("match");
     let host = self::host(&at_match.key("host"), host.as_deref(), findings);
@@ -98,25 +127,41 @@ fn route(
             let at = at.key("public");
             for (key, text) in [("reason", reason), ("owner", owner)] {
                 if text.trim().is_empty() {
-                    findings.error(&at.key(key), format!("`{key}` is empty"), "it shows in every audit");
+                    findings.error(
+                        &at.key(key),
+                        format!("`{key}` is empty"),
+                        "it shows in every audit",
+                    );
                 }
             }
             let (reason, owner) = (reason.as_str().into(), owner.as_str().into());
-            Access::Public(Public { reason, owner, line: findings.line(&at) })
+            Access::Public(Public {
+                reason,
+                owner,
+                line: findings.line(&at),
+            })
         }
         (auth, _) => {
             // S36: never neither, never both
             findings.incomplete(
                 at,
-                if auth.is_some() { "a route is not `auth` and `public` at once" } else { "the route says not who may use it" },
+                if auth.is_some() {
+                    "a route is not `auth` and `public` at once"
+                } else {
+                    "the route says not who may use it"
+                },
                 "add `auth: { jwt: … }`, or `public: { reason: …, owner: … }` if everybody may",
             );
             Access::Protected {
-                authn: Authn { issuers: Box::default(), line: 0 },
+                authn: Authn {
+                    issuers: Box::default(),
+                    line: 0,
+                },
                 authz: Authz::default(),
             }
         }
     };
+    let is_public = matches!(access, Access::Public(_));
     let action = action(at, upstream.as_deref(), respond.as_ref(), names, findings);
     let spelled: Vec<&str> = methods.iter().map(Method::as_str).collect();
     let default_name = match &host {
@@ -139,6 +184,7 @@ fn route(
         methods: methods.into(),
         path: path.as_str().into(),
         access,
+        limits: of_route(&at.key("limits"), limits, names.limits, is_public, findings),
         content: content(&at.key("request"), request, findings),
         action,
         line: findings.line(&at_match),
@@ -154,7 +200,11 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
         findings.incomplete(&at_jwt, "no issuer is named", "");
     }
     let issuers = asked.iter().enumerate().filter_map(|(index, name)| {
-        let at = if matches!(jwt, OneOrMany::One(_)) { at_jwt.clone() } else { at_jwt.index(index) };
+        let at = if matches!(jwt, OneOrMany::One(_)) {
+            at_jwt.clone()
+        } else {
+            at_jwt.index(index)
+        };
         let found = names.issuers.iter().position(|issuer| *issuer.name == **name);
         let declared = &names.declared.issuers;
         if found.is_none() && !declared.contains(&name.as_str()) {
@@ -167,13 +217,23 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
         // scope-token of RFC 6749 section 3.3
         let fits = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if scope.is_empty() || !scope.bytes().all(fits) {
-            findings.error(&at.key("scopes").index(index), format!("`{scope}` is not a scope"), "one scope an entry, without spaces");
+            findings.error(
+                &at.key("scopes").index(index),
+                format!("`{scope}` is not a scope"),
+                "one scope an entry, without spaces",
+            );
         }
     }
     let asked_roles = roles.iter().enumerate().filter_map(|(index, name)| {
         let found = names.roles.get(name);
         if found.is_none() {
-            findings.unknown(&at.key("roles").index(index), "role", "roles", name, names.roles.keys().map(String::as_str));
+            findings.unknown(
+                &at.key("roles").index(index),
+                "role",
+                "roles",
+                name,
+                names.roles.keys().map(String::as_str),
+            );
         }
         found.cloned()
     });
@@ -197,14 +257,27 @@ fn action(
     names: &Names<'_>,
     findings: &mut Findings<'_>,
 ) -> Action {
-    let nothing = Action::Respond { status: StatusCode::NOT_FOUND, body: bytes::Bytes::new() };
+    let nothing = Action::Respond {
+        status: StatusCode::NOT_FOUND,
+        body: bytes::Bytes::new(),
+    };
     match (upstream, respond) {
-        (Some(name), None) => match names.upstreams.iter().position(|upstream| *upstream.name == *name) {
+        (Some(name), None) => match names
+            .upstreams
+            .iter()
+            .position(|upstream| *upstream.name == *name)
+        {
             Some(index) => Action::Upstream(index),
             None => {
                 let declared = &names.declared.upstreams;
                 if !declared.contains(&name) {
-                    findings.unknown(&at.key("upstream"), "upstream", "upstreams", name, declared.iter().copied());
+                    findings.unknown(
+                        &at.key("upstream"),
+                        "upstream",
+                        "upstreams",
+                        name,
+                        declared.iter().copied(),
+                    );
                 }
                 nothing
             }
@@ -216,8 +289,14 @@ fn action(
                     (at.key("respond").key("status"), *status, body.clone())
                 }
             };
-            match StatusCode::from_u16(status).ok().filter(|status| (200..600).contains(&status.as_u16())) {
-                Some(status) => Action::Respond { status, body: body.unwrap_or_default().into() },
+            match StatusCode::from_u16(status)
+                .ok()
+                .filter(|status| (200..600).contains(&status.as_u16()))
+            {
+                Some(status) => Action::Respond {
+                    status,
+                    body: body.unwrap_or_default().into(),
+                },
                 None => {
                     findings.error(&at, "must be 200 to 599", "");
                     nothing
@@ -232,30 +311,46 @@ fn action(
 }
 
 fn content(at: &ConfigPath, rules: &RequestRules, findings: &mut Findings<'_>) -> Content {
-    let RequestRules { max_body, content_types } = rules;
+    let RequestRules {
+        max_body,
+        content_types,
+    } = rules;
     let max_body = max_body.map_or(MAX_BODY, |size| size.bytes());
     if max_body > MAX_MAX_BODY {
         findings.error(&at.key("max_body"), "must be at most 1g", "");
     }
-    let types = content_types.clone().unwrap_or_else(|| vec!["application/json".to_owned()]);
+    let types = content_types
+        .clone()
+        .unwrap_or_else(|| vec!["application/json".to_owned()]);
     for (index, media_type) in types.iter().enumerate() {
-        if content::essence(media_type) != Some(media_type.as_str()) {
+        if media_type != content::ANY && content::essence(media_type) != Some(media_type.as_str()) {
             let at = at.key("content_types").index(index);
-            findings.error(&at, format!("`{media_type}` is not a media type"), "write `application/json`, without parameters");
+            findings.error(
+                &at,
+                format!("`{media_type}` is not a media type"),
+                "write `application/json`, without parameters",
+            );
         }
     }
     let types = types.iter().map(|t| t.to_ascii_lowercase().into()).collect();
-    Content { max_body, types, line: findings.line(at) }
+    Content {
+        max_body,
+        types,
+        line: findings.line(at),
+    }
 }
 
 fn host(at: &ConfigPath, host: Option<&str>, findings: &mut Findings<'_>) -> Option<HostPattern> {
-    let Some(host) = host else { return Some(HostPattern::Any) };
+    let Some(host) = host else {
+        return Some(HostPattern::Any);
+    };
     let (name, pattern): (&str, fn(Box<str>) -> HostPattern) = match host.strip_prefix("*.") {
         Some(suffix) => (suffix, HostPattern::Wildcard),
         None => (host, HostPattern::Exact),
     };
     if !is_host_name(name) {
-        let help = "write `api.example` or `*.example`, in lower case and without port; leave it out for any host";
+        let help =
+            "write `api.example` or `*.example`, in lower case and without port; leave it out for any host";
         findings.error(at, format!("`{host}` is not a host"), help);
         return None;
     }
@@ -275,7 +370,11 @@ fn methods(at: &ConfigPath, methods: &[String], findings: &mut Findings<'_>) -> 
                 findings.error(&at, format!("method `{name}` cannot be allowed"), "");
             }
             Ok(_) if upper != *name => {
-                findings.error(&at, format!("methods are case-sensitive: `{name}`"), format!("did you mean `{upper}`?"));
+                findings.error(
+                    &at,
+                    format!("methods are case-sensitive: `{name}`"),
+                    format!("did you mean `{upper}`?"),
+                );
             }
             Ok(method) if compiled.contains(&method) => {
                 findings.error(&at, format!("`{method}` is listed twice"), "");
@@ -295,15 +394,24 @@ fn template(at: &ConfigPath, path: &str, findings: &mut Findings<'_>) -> bool {
         literal.push('/');
         match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
             None if segment.contains(['{', '}']) => {
-                findings.error(at, format!("`{segment}` mixes text and a parameter"), "a parameter is a whole segment: `/{name}/`");
+                findings.error(
+                    at,
+                    format!("`{segment}` mixes text and a parameter"),
+                    "a parameter is a whole segment: `/{name}/`",
+                );
                 return false;
             }
             None => literal.push_str(segment),
             Some(name) => {
                 let (name, rest) = name.strip_suffix('*').map_or((name, false), |name| (name, true));
-                let is_identifier = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                let is_identifier =
+                    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
                 if !is_identifier || !names.insert(name) {
-                    findings.error(at, format!("`{segment}` is not a parameter, or its name is taken"), "");
+                    findings.error(
+                        at,
+                        format!("`{segment}` is not a parameter, or its name is taken"),
+                        "",
+                    );
                     return false;
                 }
                 if rest && index + 1 != segments.len() {
@@ -317,11 +425,19 @@ fn template(at: &ConfigPath, path: &str, findings: &mut Findings<'_>) -> bool {
     match canonical_path(&literal) {
         Ok(None) if path.starts_with('/') => true,
         Ok(Some(canonical)) => {
-            findings.error(at, "the path is not written in its canonical form", format!("write `{canonical}`"));
+            findings.error(
+                at,
+                "the path is not written in its canonical form",
+                format!("write `{canonical}`"),
+            );
             false
         }
         _ => {
-            findings.error(at, "not a path that a request could have", "it starts with `/` and has no empty, `.` or `..` segments");
+            findings.error(
+                at,
+                "not a path that a request could have",
+                "it starts with `/` and has no empty, `.` or `..` segments",
+            );
             false
         }
     }
@@ -332,7 +448,11 @@ pub(super) fn report(conflicts: Vec<Conflict>, routes: &[Route], findings: &mut 
     let root = ConfigPath::root().key("routes");
     for conflict in conflicts {
         match conflict {
-            Conflict::Duplicate { route, earlier, method } => {
+            Conflict::Duplicate {
+                route,
+                earlier,
+                method,
+            } => {
                 let earlier: Option<(&Arc<str>, u32)> = routes.get(earlier.0).map(|r| (&r.id, r.line));
                 let (id, line) = earlier.map_or(("?", 0), |(id, line)| (&**id, line));
                 findings.error(
@@ -342,14 +462,18 @@ pub(super) fn report(conflicts: Vec<Conflict>, routes: &[Route], findings: &mut 
                 );
             }
             Conflict::Beside { route, other } => {
-                let (id, line) = routes.get(other.0).map_or(("?", 0), |other| (&*other.id, other.line));
+                let (id, line) = routes
+                    .get(other.0)
+                    .map_or(("?", 0), |other| (&*other.id, other.line));
                 findings.error(
                     &root.index(route.0).key("match").key("path"),
                     format!("cannot stand beside the path of the route `{id}` (line {line})"),
                     "one has a parameter where the other takes the rest: give them different literal segments",
                 );
             }
-            Conflict::Path { route, why } => findings.error(&root.index(route.0).key("match").key("path"), why, ""),
+            Conflict::Path { route, why } => {
+                findings.error(&root.index(route.0).key("match").key("path"), why, "")
+            }
         }
     }
 }

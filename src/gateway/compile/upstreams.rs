@@ -25,7 +25,10 @@ pub(super) fn compile(
     findings: &mut Findings<'_>,
 ) -> Vec<Upstream> {
     let root = ConfigPath::root().key("upstreams");
-    upstreams.iter().filter_map(|(name, upstream)| self::upstream(&root.key(name), name, upstream, findings)).collect()
+    upstreams
+        .iter()
+        .filter_map(|(name, upstream)| self::upstream(&root.key(name), name, upstream, findings))
+        .collect()
 }
 
 fn upstream(
@@ -34,7 +37,14 @@ fn upstream(
     upstream: &config::Upstream,
     findings: &mut Findings<'_>,
 ) -> Option<Upstream> {
-    let config::Upstream { targets, tls, timeouts, idle, connect_retries, error_bodies } = upstream;
+    let config::Upstream {
+        targets,
+        tls,
+        timeouts,
+        idle,
+        connect_retries,
+        error_bodies,
+    } = upstream;
     let list = at.key("targets");
     if targets.is_empty() {
         findings.incomplete(&list, "there is no target", "");
@@ -79,9 +89,9 @@ fn target(at: &ConfigPath, text: &Text, findings: &mut Findings<'_>) -> Option<T
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Some(Target::Fixed(address));
     }
-    let named = text.rsplit_once(':').is_some_and(|(host, port)| {
-        is_host_name(host) && port.parse::<u16>().is_ok_and(|port| port != 0)
-    });
+    let named = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| is_host_name(host) && port.parse::<u16>().is_ok_and(|port| port != 0));
     if !named {
         findings.error(at, format!("`{text}` is not HOST:PORT"), "");
         return None;
@@ -112,11 +122,20 @@ fn tls(at: &ConfigPath, upstream: &str, tls: &UpstreamTls, findings: &mut Findin
             Some(Arc::new(certificates(&at, &pem, findings)?.into_boxed_slice()))
         }
     };
-    Some(Tls { server_name, ca, group_key: trust.finish() })
+    Some(Tls {
+        server_name,
+        ca,
+        group_key: trust.finish(),
+    })
 }
 
 fn timeouts(at: &ConfigPath, timeouts: &config::Timeouts, findings: &mut Findings<'_>) -> Timeouts {
-    let config::Timeouts { connect, read, write, total } = timeouts;
+    let config::Timeouts {
+        connect,
+        read,
+        write,
+        total,
+    } = timeouts;
     let mut wait = |key: &str, span, default| findings.duration(&at.key(key), span, default, SHORTEST..=HOUR);
     Timeouts {
         connect: wait("connect", *connect, SECOND * 2),

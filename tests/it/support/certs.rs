@@ -33,10 +33,24 @@ impl Authority {
         let mut builder = builder("test CA", &key);
         let name = subject("test CA");
         builder.set_issuer_name(&name).unwrap();
-        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
-        builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build().unwrap()).unwrap();
+        builder
+            .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+            .unwrap();
+        builder
+            .append_extension(
+                KeyUsage::new()
+                    .critical()
+                    .key_cert_sign()
+                    .crl_sign()
+                    .build()
+                    .unwrap(),
+            )
+            .unwrap();
         builder.sign(&key, MessageDigest::sha256()).unwrap();
-        Authority { certificate: builder.build(), key }
+        Authority {
+            certificate: builder.build(),
+            key,
+        }
     }
 
     pub fn pem(&self) -> Vec<u8> {
@@ -56,11 +70,18 @@ impl Authority {
                 san.dns(name);
             }
         }
-        let san = san.build(&builder.x509v3_context(Some(&self.certificate), None)).unwrap();
+        let san = san
+            .build(&builder.x509v3_context(Some(&self.certificate), None))
+            .unwrap();
         builder.append_extension(san).unwrap();
-        builder.append_extension(ExtendedKeyUsage::new().server_auth().build().unwrap()).unwrap();
+        builder
+            .append_extension(ExtendedKeyUsage::new().server_auth().build().unwrap())
+            .unwrap();
         builder.sign(&self.key, MessageDigest::sha256()).unwrap();
-        Leaf { certificate: builder.build().to_pem().unwrap(), key: key.private_key_to_pem_pkcs8().unwrap() }
+        Leaf {
+            certificate: builder.build().to_pem().unwrap(),
+            key: key.private_key_to_pem_pkcs8().unwrap(),
+        }
     }
 
     /// Writes `tls.crt` and `tls.key` for these names into a folder of their own below `folder`, and returns it.
@@ -84,10 +105,16 @@ fn builder(name: &str, key: &PKey<Private>) -> X509Builder {
     builder.set_version(2).unwrap();
     let mut serial = BigNum::new().unwrap();
     serial.rand(120, MsbOption::MAYBE_ZERO, false).unwrap();
-    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
+    builder
+        .set_serial_number(&serial.to_asn1_integer().unwrap())
+        .unwrap();
     builder.set_subject_name(&subject(name)).unwrap();
     builder.set_pubkey(key).unwrap();
-    builder.set_not_before(&Asn1Time::from_unix(super::issuer::now() as i64 - 3600).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::days_from_now(2).unwrap()).unwrap();
+    builder
+        .set_not_before(&Asn1Time::from_unix(super::issuer::now() as i64 - 3600).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::days_from_now(2).unwrap())
+        .unwrap();
     builder
 }

@@ -22,8 +22,12 @@ pub struct Answer {
 impl Answer {
     /// The only value of a header, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let all: Vec<&str> =
-            self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect();
+        let all: Vec<&str> = self
+            .headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+            .collect();
         assert!(all.len() < 2, "{name} came {} times", all.len());
         all.first().copied()
     }
@@ -38,7 +42,12 @@ impl Answer {
 
     /// The code of a problem document.
     pub fn code(&self) -> String {
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text());
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{}",
+            self.text()
+        );
         self.json()["code"].as_str().unwrap().to_owned()
     }
 }
@@ -53,7 +62,11 @@ pub struct Client {
 impl Client {
     /// Plain HTTP.
     pub fn new(address: SocketAddr) -> Client {
-        Client { address, tls: None, sni: "api.example".to_owned() }
+        Client {
+            address,
+            tls: None,
+            sni: "api.example".to_owned(),
+        }
     }
 
     /// HTTPS, with this authority's certificates alone.
@@ -80,7 +93,8 @@ impl Client {
 
     /// Connects.
     pub fn connect(&self) -> Connection {
-        self.try_connect().unwrap_or_else(|why| panic!("no connection: {why}"))
+        self.try_connect()
+            .unwrap_or_else(|why| panic!("no connection: {why}"))
     }
 
     /// Connects, or says why not.
@@ -90,11 +104,14 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         let stream = match &self.tls {
             None => Stream::Plain(stream),
-            Some(tls) => {
-                Stream::Tls(Box::new(tls.connect(&self.sni, stream).map_err(|why| format!("TLS: {why:?}"))?))
-            }
+            Some(tls) => Stream::Tls(Box::new(
+                tls.connect(&self.sni, stream)
+                    .map_err(|why| format!("TLS: {why:?}"))?,
+            )),
         };
-        Ok(Connection { stream: BufReader::new(stream) })
+        Ok(Connection {
+            stream: BufReader::new(stream),
+        })
     }
 
     /// Sends these bytes on a connection of its own and reads one answer.
@@ -116,7 +133,9 @@ impl Client {
 
     /// GET for another host.
     pub fn get_as(&self, path: &str, host: &str) -> Answer {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+        self.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        ))
     }
 
     /// A request for `api.example`; a body is sent with its length.
@@ -179,7 +198,11 @@ pub struct Connection {
 impl Connection {
     /// Sends bytes. A connection that the other end has closed already is no error: the answer may still be there.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.get_mut().write_all(bytes.as_ref()).and_then(|()| self.stream.get_mut().flush());
+        let _ = self
+            .stream
+            .get_mut()
+            .write_all(bytes.as_ref())
+            .and_then(|()| self.stream.get_mut().flush());
     }
 
     /// The negotiated TLS session.
@@ -220,7 +243,11 @@ impl Connection {
             if status < 200 {
                 continue;
             }
-            let mut answer = Answer { status, headers, body: Vec::new() };
+            let mut answer = Answer {
+                status,
+                headers,
+                body: Vec::new(),
+            };
             if method != "HEAD" && status != 204 && status != 304 {
                 self.body(&mut answer)?;
             }
@@ -262,7 +289,10 @@ impl Connection {
         let ended = match self.stream.read(&mut byte) {
             Ok(0) => true,
             Ok(_) => panic!("more came"),
-            Err(why) => !matches!(why.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+            Err(why) => !matches!(
+                why.kind(),
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+            ),
         };
         let socket = match self.stream.get_ref() {
             Stream::Plain(stream) => stream,

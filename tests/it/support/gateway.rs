@@ -44,7 +44,10 @@ impl Gateway {
     /// A whole configuration, in which `{https}`, `{http}` and `{admin}` stand for free addresses and `{certs}` for the
     /// folder of the certificate. The admin port must be used.
     pub fn whole(template: &str) -> Start {
-        Start { is_whole: true, ..Gateway::with(template) }
+        Start {
+            is_whole: true,
+            ..Gateway::with(template)
+        }
     }
 
     /// The same, with more to say.
@@ -53,7 +56,9 @@ impl Gateway {
             body: body.to_owned(),
             is_whole: false,
             tls: String::new(),
-            names: ["localhost", "api.example", "127.0.0.1"].map(str::to_owned).to_vec(),
+            names: ["localhost", "api.example", "127.0.0.1"]
+                .map(str::to_owned)
+                .to_vec(),
             environment: Vec::new(),
             folder: Folder::new(),
         }
@@ -82,7 +87,10 @@ impl Gateway {
 
     /// Sends it a signal, by name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().unwrap();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.pid())])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -90,13 +98,17 @@ impl Gateway {
     pub fn records(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.folder.0.join("records.jsonl")).unwrap_or_default();
         // the last line may be half written
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// The record of a request, by the `x-request-id` of its answer.
     pub fn record(&self, id: &str) -> serde_json::Value {
         super::eventually("the record of a request", || {
-            self.records().into_iter().find(|record| record["durward.decision.id"] == id)
+            self.records()
+                .into_iter()
+                .find(|record| record["durward.decision.id"] == id)
         })
     }
 
@@ -153,7 +165,14 @@ impl Start {
     }
 
     pub fn start(self) -> Gateway {
-        let Start { body, is_whole, tls, names, environment, folder } = self;
+        let Start {
+            body,
+            is_whole,
+            tls,
+            names,
+            environment,
+            folder,
+        } = self;
         let authority = Authority::new();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let dir = authority.install(&folder, "certs", &names);
@@ -172,7 +191,9 @@ impl Start {
             let yaml = if is_whole {
                 [("{https}", https), ("{http}", http), ("{admin}", admin)]
                     .iter()
-                    .fold(body.replace("{certs}", &dir), |yaml, (name, value)| yaml.replace(name, &value.to_string()))
+                    .fold(body.replace("{certs}", &dir), |yaml, (name, value)| {
+                        yaml.replace(name, &value.to_string())
+                    })
             } else {
                 generated
             };
@@ -188,12 +209,22 @@ impl Start {
                 .spawn()
                 .unwrap();
             if is_up(&mut child, admin) {
-                return Gateway { https, http, admin, authority, folder, child };
+                return Gateway {
+                    https,
+                    http,
+                    admin,
+                    authority,
+                    folder,
+                    child,
+                };
             }
             let _ = child.kill();
             let _ = child.wait();
             let said = std::fs::read_to_string(folder.0.join("stderr")).unwrap_or_default();
-            assert!(attempt < 3 && said.contains("cannot listen"), "the gateway did not start:\n{yaml}\n{said}");
+            assert!(
+                attempt < 3 && said.contains("cannot listen"),
+                "the gateway did not start:\n{yaml}\n{said}"
+            );
         }
         unreachable!()
     }
@@ -215,8 +246,49 @@ fn is_up(child: &mut Child, admin: SocketAddr) -> bool {
     false
 }
 
+impl Gateway {
+    /// The process that serves now, which is another one after an upgrade. Needs `server: { state_dir: state }`.
+    pub fn serving(&self) -> Option<u32> {
+        std::fs::read_to_string(self.folder.0.join("state/pid"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// Sends a signal to a process of this gateway.
+    pub fn signal(&self, name: &str, pid: u32) {
+        assert!(
+            Command::new("kill")
+                .args([name, &pid.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Whether the process that was started has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// The verb of the command line on this gateway's configuration.
+    pub fn command(&self, verb: &str) -> Command {
+        let mut command = binary();
+        command
+            .arg(verb)
+            .arg("-c")
+            .arg(self.folder.0.join("durward.yaml"));
+        command
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
+        // a successor is nobody's child
+        if let Some(pid) = self.serving().filter(|pid| *pid != self.child.id()) {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

@@ -16,9 +16,14 @@ pub fn exchange(
     authority: &Authority,
     requests: Vec<(Request<()>, Vec<Bytes>)>,
 ) -> Vec<Option<Answer>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(30), run(address, authority, requests)).await.expect("too slow")
+        tokio::time::timeout(Duration::from_secs(30), run(address, authority, requests))
+            .await
+            .expect("too slow")
     })
 }
 
@@ -29,7 +34,9 @@ pub fn get(address: SocketAddr, authority: &Authority, path: &str, headers: &[(&
         request = request.header(*name, *value);
     }
     let request = request.body(()).unwrap();
-    exchange(address, authority, vec![(request, Vec::new())]).remove(0).expect("the stream was reset")
+    exchange(address, authority, vec![(request, Vec::new())])
+        .remove(0)
+        .expect("the stream was reset")
 }
 
 async fn run(
@@ -42,7 +49,12 @@ async fn run(
     store.add_cert(authority.certificate.clone()).unwrap();
     builder.set_cert_store(store.build());
     builder.set_alpn_protos(b"\x02h2").unwrap();
-    let ssl = builder.build().configure().unwrap().into_ssl("api.example").unwrap();
+    let ssl = builder
+        .build()
+        .configure()
+        .unwrap()
+        .into_ssl("api.example")
+        .unwrap();
     let socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let mut stream = tokio_openssl::SslStream::new(ssl, socket).unwrap();
     std::pin::Pin::new(&mut stream).connect().await.unwrap();
@@ -68,7 +80,9 @@ async fn one(
         for (index, mut part) in parts.into_iter().enumerate() {
             while !part.is_empty() {
                 body.reserve_capacity(part.len().min(16_384));
-                let Some(Ok(capacity)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else { return };
+                let Some(Ok(capacity)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else {
+                    return;
+                };
                 let piece = part.split_to(capacity.min(part.len()));
                 let end = index == last && part.is_empty();
                 if body.send_data(piece, end).is_err() {
@@ -85,8 +99,15 @@ async fn one(
             body.flow_control().release_capacity(part.len())?;
             bytes.extend_from_slice(&part);
         }
-        let headers = head.headers.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into()));
-        Ok(Answer { status: head.status.as_u16(), headers: headers.collect(), body: bytes })
+        let headers = head
+            .headers
+            .iter()
+            .map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into()));
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: headers.collect(),
+            body: bytes,
+        })
     };
     tokio::pin!(sending, receiving);
     // an answer may come before everything is sent

@@ -19,7 +19,10 @@ pub const AUDIENCE: &str = "vehicle-api";
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// An RSA key under a name.
@@ -31,7 +34,10 @@ pub struct Keys {
 
 impl Keys {
     pub fn new(kid: &str) -> Keys {
-        Keys { kid: kid.to_owned(), key: PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap() }
+        Keys {
+            kid: kid.to_owned(),
+            key: PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
+        }
     }
 
     /// The public half, as a JWK.
@@ -66,12 +72,19 @@ impl Keys {
 
     /// A token with these changes to the claims.
     pub fn token(&self, changes: Value) -> String {
-        self.sign(&json!({ "alg": "RS256", "typ": "at+jwt", "kid": self.kid }), &Keys::claims(changes))
+        self.sign(
+            &json!({ "alg": "RS256", "typ": "at+jwt", "kid": self.kid }),
+            &Keys::claims(changes),
+        )
     }
 
     /// A token with this header and these claims, signed with RS256 whatever the header says.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
-        let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
+        let signed = format!(
+            "{}.{}",
+            B64.encode(header.to_string()),
+            B64.encode(claims.to_string())
+        );
         let mut signer = Signer::new(MessageDigest::sha256(), &self.key).unwrap();
         let signature = signer.sign_oneshot_to_vec(signed.as_bytes()).unwrap();
         format!("{signed}.{}", B64.encode(signature))
@@ -95,14 +108,19 @@ pub struct Issuer {
 
 impl Issuer {
     pub fn start(jwks: &str) -> Issuer {
-        let answer: Arc<Mutex<Box<dyn Fn() -> Reply + Send>>> = Arc::new(Mutex::new(Box::new(|| Reply::ok())));
+        let answer: Arc<Mutex<Box<dyn Fn() -> Reply + Send>>> =
+            Arc::new(Mutex::new(Box::new(|| Reply::ok())));
         let fetches = Arc::new(AtomicUsize::new(0));
         let (current, count) = (answer.clone(), fetches.clone());
         let origin = Origin::answering(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
             (current.lock().unwrap())()
         });
-        let issuer = Issuer { address: origin.address, answer, fetches };
+        let issuer = Issuer {
+            address: origin.address,
+            answer,
+            fetches,
+        };
         issuer.publish(jwks);
         issuer
     }
@@ -125,7 +143,11 @@ impl Issuer {
 
     /// The configuration of an issuer `main` that fetches here; `more` is added to `jwks`, as flow YAML.
     pub fn config(&self, more: &str) -> String {
-        let more = if more.is_empty() { String::new() } else { format!(", {more}") };
+        let more = if more.is_empty() {
+            String::new()
+        } else {
+            format!(", {more}")
+        };
         format!(
             "issuers:\n  main: {{ issuer: \"{ISSUER}\", audiences: [{AUDIENCE}], \
              jwks: {{ url: \"http://{}/jwks.json\"{more} }} }}\n",

@@ -46,7 +46,11 @@ pub struct Folder(pub PathBuf);
 impl Folder {
     pub fn new() -> Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("durward-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "durward-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)
@@ -58,7 +62,13 @@ impl Folder {
         use std::os::unix::fs::OpenOptionsExt;
         let path = self.0.join(name);
         let mut file = std::fs::OpenOptions::new();
-        let mut file = file.create(true).write(true).truncate(true).mode(0o600).open(&path).unwrap();
+        let mut file = file
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .unwrap();
         file.write_all(contents.as_ref()).unwrap();
         path.display().to_string()
     }

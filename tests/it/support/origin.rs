@@ -24,7 +24,11 @@ pub struct Seen {
 impl Seen {
     /// All values of a header, in any case.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+            .collect()
     }
 
     /// The only value of a header.
@@ -59,11 +63,19 @@ impl Reply {
 
     /// These bytes.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Reply {
-        Reply { parts: vec![bytes.into()], delay: Duration::ZERO, close: false }
+        Reply {
+            parts: vec![bytes.into()],
+            delay: Duration::ZERO,
+            close: false,
+        }
     }
 
     pub fn ok() -> Reply {
-        Reply::new(200, &[("Content-Type", "application/json")], "{\"from\":\"origin\"}")
+        Reply::new(
+            200,
+            &[("Content-Type", "application/json")],
+            "{\"from\":\"origin\"}",
+        )
     }
 
     pub fn after(mut self, delay: Duration) -> Reply {
@@ -104,8 +116,12 @@ impl Origin {
     ) -> Origin {
         use openssl::ssl::{SslAcceptor, SslMethod};
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
-        acceptor.set_certificate(&openssl::x509::X509::from_pem(certificate).unwrap()).unwrap();
-        acceptor.set_private_key(&openssl::pkey::PKey::private_key_from_pem(key).unwrap()).unwrap();
+        acceptor
+            .set_certificate(&openssl::x509::X509::from_pem(certificate).unwrap())
+            .unwrap();
+        acceptor
+            .set_private_key(&openssl::pkey::PKey::private_key_from_pem(key).unwrap())
+            .unwrap();
         let acceptor = acceptor.build();
         Origin::serving(behaviour, move |stream| acceptor.accept(stream).ok())
     }
@@ -132,7 +148,11 @@ impl Origin {
                 });
             }
         });
-        Origin { address, seen, connections }
+        Origin {
+            address,
+            seen,
+            connections,
+        }
     }
 
     /// Everything that was asked so far, broken requests included.
@@ -165,7 +185,12 @@ fn serve<S: Read + Write>(stream: S, log: &Mutex<Vec<Seen>>, behaviour: &Behavio
         let reply = behaviour(&seen);
         for part in &reply.parts {
             std::thread::sleep(reply.delay);
-            if stream.get_mut().write_all(part).and_then(|()| stream.get_mut().flush()).is_err() {
+            if stream
+                .get_mut()
+                .write_all(part)
+                .and_then(|()| stream.get_mut().flush())
+                .is_err()
+            {
                 return;
             }
         }
@@ -186,7 +211,13 @@ fn head<S: Read>(stream: &mut BufReader<S>) -> Option<Seen> {
         stream.read_line(&mut line).ok().filter(|n| *n > 0)?;
         let line = line.trim_end_matches(['\r', '\n']);
         if line.is_empty() {
-            return Some(Seen { method, target, headers, body: Vec::new(), complete: false });
+            return Some(Seen {
+                method,
+                target,
+                headers,
+                body: Vec::new(),
+                complete: false,
+            });
         }
         let (name, value) = line.split_once(':')?;
         headers.push((name.to_owned(), value.trim().to_owned()));
@@ -194,7 +225,11 @@ fn head<S: Read>(stream: &mut BufReader<S>) -> Option<Seen> {
 }
 
 fn body<S: Read>(stream: &mut BufReader<S>, seen: &mut Seen) -> Option<()> {
-    if seen.all("transfer-encoding").iter().any(|v| v.eq_ignore_ascii_case("chunked")) {
+    if seen
+        .all("transfer-encoding")
+        .iter()
+        .any(|v| v.eq_ignore_ascii_case("chunked"))
+    {
         loop {
             let mut line = String::new();
             stream.read_line(&mut line).ok().filter(|n| *n > 0)?;
@@ -207,7 +242,10 @@ fn body<S: Read>(stream: &mut BufReader<S>, seen: &mut Seen) -> Option<()> {
             seen.body.extend_from_slice(&chunk[..size]);
         }
     }
-    let length: usize = seen.all("content-length").first().map_or(Some(0), |v| v.parse().ok())?;
+    let length: usize = seen
+        .all("content-length")
+        .first()
+        .map_or(Some(0), |v| v.parse().ok())?;
     let mut limited = stream.take(length as u64);
     let read = limited.read_to_end(&mut seen.body);
     (read.is_ok() && seen.body.len() == length).then_some(())

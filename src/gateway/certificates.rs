@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::gateway::CertifiedKey;
+use super::CertifiedKey;
 
 /// The certificates of a listener, by name.
 #[derive(Debug)]
@@ -29,12 +29,21 @@ impl Certificates {
         Certificates { all, exact, wildcard }
     }
 
+    /// All of them, in the order of the file.
+    #[must_use]
+    pub fn all(&self) -> &[CertifiedKey] {
+        &self.all
+    }
+
     /// For a client that asks for `name`, in lower case; the default where it asks for none, or for one that no
     /// certificate has.
     #[must_use]
     pub fn choose(&self, name: Option<&str>) -> Option<&CertifiedKey> {
         let found = name.and_then(|name| {
-            let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
+            let parent = || {
+                name.split_once('.')
+                    .and_then(|(_, parent)| self.wildcard.get(parent))
+            };
             self.exact.get(name).or_else(parent)
         });
         self.all.get(found.copied().unwrap_or(0))

@@ -1,0 +1,376 @@
+//! True sliding windows with bounded memory.
+//!
+//! A window of length W is cut into [`PARTS`] parts; a request at time t is counted in t's part, and admitted if the
+//! current part and the [`PARTS`] before it hold fewer than L. Every interval of length W lies within that many parts, so
+//! **none ever admits more than L**, however a client times its requests (S70). The price is that the oldest part counts
+//! whole: a steady client can use 24/25 of its limit.
+//!
+//! A key takes 64 bytes. The table is set-associative: a key lives in one of [`WAYS`] places of its set. A full set gives
+//! up a place that has expired, else the one with the lowest count, whose count the newcomer inherits, so that nobody
+//! gains by being forgotten. A place at its limit is never given up; where a whole set is, newcomers are refused.
+
+use std::fmt;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::UnixTime;
+
+/// Parts of a window before the current one.
+pub const PARTS: usize = 24;
+/// Greatest limit: what a part's counter holds.
+pub const MAX_LIMIT: u16 = u16::MAX;
+/// Places that a key can live in.
+const WAYS: usize = 8;
+/// Locks: more than cores, so that they seldom meet.
+const SHARDS: usize = 64;
+/// Bytes that a key takes.
+pub const KEY: usize = size_of::<Set>() / WAYS;
+
+/// Counters of many keys over windows of one length and limit.
+pub struct Windows {
+    limit: u16,
+    window: Duration,
+    capacity: usize,
+    /// Length of a part in milliseconds, rounded up: the whole is never shorter than the window.
+    part: u64,
+    shards: Box<[Mutex<Box<[Set]>>]>,
+    sets_per_shard: u64,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests that would still be admitted now.
+    pub remaining: u16,
+    /// Until `remaining` is greater again; for a refusal, until one would be admitted.
+    pub reset: Duration,
+}
+
+/// The places that a key can live in. The keys stand together, so that finding one touches one cache line.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Set {
+    /// Hashes of the keys; 0: nobody's.
+    keys: [u64; WAYS],
+    counters: [Counters; WAYS],
+}
+
+/// The counters of one key.
+#[derive(Clone, Copy, Default)]
+struct Counters {
+    /// Number of the current part, modulo 2^32.
+    epoch: u32,
+    /// By number of the part, modulo their count.
+    counts: [u16; PARTS + 1],
+}
+
+impl Windows {
+    /// For `limit` requests in each `window`, of at most about `keys` keys (rounded up). Takes [`KEY`] bytes a key,
+    /// in pages that are not there until they are used.
+    #[must_use]
+    pub fn new(limit: u16, window: Duration, keys: usize) -> Windows {
+        let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).max(1);
+        let sets = keys.div_ceil(WAYS * SHARDS).max(1);
+        let shard = || Mutex::new(vec![Set::default(); sets].into_boxed_slice());
+        Windows {
+            limit: limit.max(1),
+            window,
+            capacity: keys,
+            part: millis.div_ceil(PARTS as u64),
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            sets_per_shard: sets as u64,
+        }
+    }
+
+    /// Counts a request of the key, if it is within the limit. `key`: a hash that clients cannot choose.
+    ///
+    /// # Errors
+    /// The limit is reached; nothing was counted.
+    pub fn admit(&self, key: u64, now: UnixTime) -> Result<Quota, Quota> {
+        let epoch = self.epoch(now);
+        let refused = |parts| {
+            Err(Quota {
+                remaining: 0,
+                reset: self.parts(parts, now),
+            })
+        };
+        self.with_set(key, |set, key| {
+            // a whole set of clients at their limits: one more is one too many
+            let Some(counters) = set.claim(key, epoch, self.limit) else {
+                return refused(1);
+            };
+            counters.advance(epoch);
+            let used = counters.sum();
+            if used >= u32::from(self.limit) {
+                return refused(counters.parts_until_below(self.limit));
+            }
+            counters.add();
+            let remaining = u16::try_from(u32::from(self.limit) - used - 1).unwrap_or(u16::MAX);
+            Ok(Quota {
+                remaining,
+                reset: self.parts(counters.parts_until_below(MAX_LIMIT), now),
+            })
+        })
+        .unwrap_or_else(|| refused(1))
+    }
+
+    /// Takes back what [`admit`](Self::admit) counted at the same time, because another limit refused.
+    pub fn give_back(&self, key: u64, now: UnixTime) {
+        let epoch = self.epoch(now);
+        self.with_set(key, |set, key| {
+            if let Some(counters) = set.find(key) {
+                counters.advance(epoch);
+                if let Some(count) = counters.counts.get_mut(slot(epoch)) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+        });
+    }
+
+    /// Whether these are the counters that a limit asks for.
+    #[must_use]
+    pub fn counts_for(&self, limit: &super::Limit) -> bool {
+        self.limit == limit.requests && self.window == limit.window && self.capacity == limit.max_keys
+    }
+
+    /// Requests in a window.
+    #[must_use]
+    pub fn limit(&self) -> u16 {
+        self.limit
+    }
+
+    /// Memory that the table can come to take, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        SHARDS * size_of::<Set>() * usize::try_from(self.sets_per_shard).unwrap_or(usize::MAX)
+    }
+
+    /// Keys that are counted now; walks the whole table.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        let of_set = |set: &Set| set.keys.iter().filter(|key| **key != 0).count();
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().iter().map(of_set).sum::<usize>())
+            .sum()
+    }
+
+    fn with_set<T>(&self, key: u64, then: impl FnOnce(&mut Set, u64) -> T) -> Option<T> {
+        // 0 marks a free place
+        let key = key.max(1);
+        let shard = self.shards.get(usize::try_from(key % SHARDS as u64).ok()?)?;
+        let set = usize::try_from((key / SHARDS as u64) % self.sets_per_shard).ok()?;
+        shard.lock().get_mut(set).map(|set| then(set, key))
+    }
+
+    fn epoch(&self, now: UnixTime) -> u32 {
+        // wraps after 2^32 parts: 49 days of milliseconds at the very least, and then only idle keys are misread
+        u32::try_from((now.millis() / self.part) & u64::from(u32::MAX)).unwrap_or(0)
+    }
+
+    /// Until so many parts have ended.
+    fn parts(&self, parts: u64, now: UnixTime) -> Duration {
+        Duration::from_millis(parts * self.part - now.millis() % self.part)
+    }
+}
+
+impl Set {
+    fn find(&mut self, key: u64) -> Option<&mut Counters> {
+        let way = self.keys.iter().position(|known| *known == key)?;
+        self.counters.get_mut(way)
+    }
+
+    /// The key's counters: its own, or those of a place that is free or expired, or those with the lowest count if that
+    /// is below the limit.
+    fn claim(&mut self, key: u64, epoch: u32, limit: u16) -> Option<&mut Counters> {
+        if let Some(way) = self.keys.iter().position(|known| *known == key) {
+            return self.counters.get_mut(way);
+        }
+        let held = |(way, (key, counters)): (usize, (&u64, &Counters))| match key {
+            0 => (0, way),
+            _ => (counters.sum_at(epoch), way),
+        };
+        let (least, way) = self.keys.iter().zip(&self.counters).enumerate().map(held).min()?;
+        if least >= u32::from(limit) {
+            return None;
+        }
+        let (place, counters) = (self.keys.get_mut(way)?, self.counters.get_mut(way)?);
+        if *place == 0 || least == 0 {
+            *counters = Counters {
+                epoch,
+                ..Counters::default()
+            };
+        }
+        *place = key;
+        Some(counters)
+    }
+}
+
+fn slot(epoch: u32) -> usize {
+    epoch as usize % (PARTS + 1)
+}
+
+impl Counters {
+    /// Parts that have begun since they were last used; none where the clock went back.
+    fn elapsed(&self, epoch: u32) -> u32 {
+        let elapsed = epoch.wrapping_sub(self.epoch);
+        if elapsed > u32::MAX / 2 { 0 } else { elapsed }
+    }
+
+    /// Forgets the parts that have left the window.
+    fn advance(&mut self, epoch: u32) {
+        let elapsed = self.elapsed(epoch);
+        if elapsed as usize > PARTS {
+            self.counts = [0; PARTS + 1];
+        } else {
+            for step in 1..=elapsed {
+                if let Some(count) = self.counts.get_mut(slot(self.epoch.wrapping_add(step))) {
+                    *count = 0;
+                }
+            }
+        }
+        if elapsed > 0 {
+            self.epoch = epoch;
+        }
+    }
+
+    fn sum(&self) -> u32 {
+        self.counts.iter().map(|count| u32::from(*count)).sum()
+    }
+
+    /// The sum as it would be after advancing.
+    fn sum_at(&self, epoch: u32) -> u32 {
+        let mut later = *self;
+        later.advance(epoch);
+        later.sum()
+    }
+
+    fn add(&mut self) {
+        if let Some(count) = self.counts.get_mut(slot(self.epoch)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Parts that have to end until the sum is below `bound`, or, where it is already, until it becomes less.
+    fn parts_until_below(&self, bound: u16) -> u64 {
+        let mut left = self.sum();
+        for age in (0..=PARTS).rev() {
+            let age = u32::try_from(age).unwrap_or(0);
+            let count = self
+                .counts
+                .get(slot(self.epoch.wrapping_sub(age)))
+                .copied()
+                .unwrap_or(0);
+            left -= u32::from(count);
+            if count > 0 && left < u32::from(bound) {
+                return (PARTS as u64 + 1).saturating_sub(u64::from(age));
+            }
+        }
+        1
+    }
+}
+
+impl fmt::Debug for Windows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Windows")
+            .field("limit", &self.limit)
+            .field("part", &self.part)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: u64) -> UnixTime {
+        UnixTime::from_millis(1_000_000_000 + millis)
+    }
+
+    #[test]
+    fn a_key_takes_a_cache_line() {
+        assert_eq!(KEY, 64);
+    }
+
+    #[test]
+    fn a_refusal_says_when_the_next_request_will_be_admitted() {
+        let windows = Windows::new(3, Duration::from_secs(1), 1);
+        for _ in 0..3 {
+            windows.admit(7, at(0)).unwrap();
+        }
+        let refused = windows.admit(7, at(10)).unwrap_err();
+        let after = 10 + u64::try_from(refused.reset.as_millis()).unwrap();
+        assert!(windows.admit(7, at(after - 1)).is_err(), "{refused:?}");
+        assert!(windows.admit(7, at(after)).is_ok(), "{refused:?}");
+        // the oldest part counts whole, and no more than that
+        assert!(after <= 1000 + 2 * 42, "{after}");
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_used() {
+        let windows = Windows::new(1, Duration::from_secs(1), 1);
+        windows.admit(7, at(0)).unwrap();
+        windows.give_back(7, at(0));
+        assert!(windows.admit(7, at(1)).is_ok());
+        assert!(windows.admit(7, at(2)).is_err());
+    }
+
+    #[test]
+    fn a_flood_of_keys_forgives_nobody_at_its_limit() {
+        let windows = Windows::new(2, Duration::from_secs(1), 512);
+        for _ in 0..2 {
+            windows.admit(u64::MAX, at(0)).unwrap();
+        }
+        let mut state = 1_u64;
+        for _ in 0..100_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let _ = windows.admit(state, at(1));
+        }
+        assert!(windows.admit(u64::MAX, at(2)).is_err());
+        assert!(windows.keys() * KEY <= windows.memory());
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_forgets_nothing() {
+        let windows = Windows::new(1, Duration::from_secs(1), 1);
+        windows.admit(7, at(500)).unwrap();
+        assert!(windows.admit(7, at(0)).is_err());
+    }
+
+    proptest! {
+        // S70: against the definition, for a client that times its requests as it likes
+        #[test]
+        fn no_interval_admits_more_than_the_limit(
+            limit in 1_u16..20,
+            window in 25_u64..3000,
+            gaps in proptest::collection::vec(0_u64..200, 1..400),
+        ) {
+            let windows = Windows::new(limit, Duration::from_millis(window), 64);
+            let (mut now, mut admitted) = (0, Vec::new());
+            for gap in gaps {
+                now += gap;
+                if windows.admit(99, at(now)).is_ok() {
+                    admitted.push(now);
+                }
+            }
+            for (index, start) in admitted.iter().enumerate() {
+                let within = admitted[index..].iter().take_while(|t| **t < start + window).count();
+                prop_assert!(within <= usize::from(limit), "{within} within {window} ms from {start}");
+            }
+        }
+
+        // and a client that keeps to what the coarseness leaves it is never refused
+        #[test]
+        fn a_steady_client_below_its_limit_is_never_refused(limit in 25_u64..200, offset in 0_u64..1000) {
+            let window = 10_000;
+            let windows = Windows::new(u16::try_from(limit).unwrap(), Duration::from_millis(window), 64);
+            let gap = (window + window / 20).div_ceil(limit);
+            for n in 0..limit * 4 {
+                prop_assert!(windows.admit(5, at(offset + n * gap)).is_ok(), "request {n} of {limit}, every {gap} ms");
+            }
+        }
+    }
+}

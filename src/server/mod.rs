@@ -1,0 +1,299 @@
+//! Puts the parts together under Pingora. The only place that starts services.
+
+mod shutdown;
+pub mod state;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{RunArgs, Server, ShutdownWatch};
+use pingora_core::services::background::{BackgroundService, background_service};
+use pingora_core::services::listening::Service;
+use pingora_proxy::http_proxy_service_with_name;
+
+use parking_lot::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use shutdown::{LeaveWhenIdle, Signals};
+use state::StateDir;
+
+use crate::gates::authn::{KeysFrom, crypto};
+use crate::gateway::live::Live;
+use crate::gateway::reload::Watched;
+use crate::gateway::{Gateway, Purpose};
+use crate::listener::tls;
+use crate::proxy::Durward;
+use crate::proxy::redirect::Redirect;
+use crate::telemetry::Telemetry;
+use crate::telemetry::admin::Admin;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::writer::Writer;
+use crate::upstream::{Target, resolve};
+use crate::world::fetch::Fetcher;
+use crate::world::keys::KeySource;
+
+/// Read buffer of a connection in bytes: a quarter of the memory that Pingora's default takes for each idle one, at no
+/// measurable cost.
+const READ_BUFFER: usize = 4096;
+
+/// How the gateway is to run.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The file to reload from.
+    pub watched: Option<Watched>,
+    /// Take the sockets over from the process that serves now.
+    pub upgrade: bool,
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// An address is in use or a sink cannot be opened. Nothing has been served then, and no socket taken.
+pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
+    crypto::install();
+    let other = |why: pingora_core::BError| io::Error::other(why.to_string());
+    let conf = ServerConf::from_yaml(&gateway.server.pingora).map_err(other)?;
+    let state = gateway
+        .server
+        .state_dir
+        .as_deref()
+        .map(StateDir::open)
+        .transpose()?;
+    let drain = gateway.server.drain;
+    let telemetry = Arc::new(Telemetry {
+        metrics: Metrics::new().map_err(io::Error::other)?,
+        records: Writer::start(&gateway.records)
+            .map_err(|why| io::Error::new(why.kind(), format!("records cannot be written: {why}")))?,
+    });
+    if !options.upgrade {
+        check_addresses(&gateway)?;
+    }
+    let live = Arc::new(Live::new(gateway));
+    let lifecycle = live.lifecycle().clone();
+
+    let opt = Opt {
+        upgrade: options.upgrade,
+        ..Opt::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(opt, conf);
+    add_listeners(&mut server, &live, &telemetry).map_err(other)?;
+    server.add_service(background_service("keys", KeepKeys { live: live.clone() }));
+    server.add_service(background_service("names", KeepNames { live: live.clone() }));
+    if let Some(watched) = options.watched {
+        let reloads = Reloads {
+            live,
+            watched: Mutex::new(watched),
+        };
+        server.add_service(background_service("reload", reloads));
+    }
+    let leave = LeaveWhenIdle {
+        lifecycle: lifecycle.clone(),
+        telemetry: telemetry.clone(),
+        state: state.clone(),
+    };
+    server.add_service(background_service("leave", leave));
+
+    // everything above can fail without harm; from here on the sockets may be ours
+    let waiting = match &state {
+        Some(state) if options.upgrade => Some(state.wait()?),
+        _ => None,
+    };
+    server.bootstrap();
+    drop(waiting);
+    if let Some(state) = &state {
+        state.serve()?;
+    }
+    server.run(RunArgs {
+        shutdown_signal: Box::new(Signals {
+            lifecycle,
+            state: state.clone(),
+            drain,
+        }),
+    });
+    telemetry.records.finish();
+    if let Some(state) = state {
+        state.leave();
+    }
+    Ok(())
+}
+
+/// Pingora would try for half a minute and then panic. All are held until the end: `0.0.0.0:443` and `127.0.0.1:443` are
+/// free one by one, and not together.
+fn check_addresses(gateway: &Gateway) -> io::Result<()> {
+    let listeners = gateway.listeners.iter().map(|listener| listener.address);
+    let sockets = listeners.chain([gateway.admin]).map(|address| {
+        TcpListener::bind(address)
+            .map_err(|why| io::Error::new(why.kind(), format!("cannot listen on {address}: {why}")))
+    });
+    sockets.collect::<io::Result<Vec<_>>>().map(drop)
+}
+
+fn add_listeners(
+    server: &mut Server,
+    live: &Arc<Live>,
+    telemetry: &Arc<Telemetry>,
+) -> pingora_core::Result<()> {
+    let running = live.current();
+    let durward = Durward::new(live.clone(), telemetry.clone());
+    let mut proxy = http_proxy_service_with_name(&server.configuration, durward, "proxy");
+    let mut proxies = false;
+    for (index, listener) in running.gateway.listeners.iter().enumerate() {
+        let address = listener.address.to_string();
+        let socket = ListenerConfig::tcp(&address).l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
+        match &listener.purpose {
+            Purpose::Tls(policy) => {
+                proxy.add_listener(socket.tls(tls::settings(live, index, policy)?));
+                proxies = true;
+            }
+            Purpose::Plaintext(_) => {
+                proxy.add_listener(socket);
+                proxies = true;
+            }
+            Purpose::Redirect(port) => {
+                let redirect = Redirect {
+                    port: *port,
+                    live: live.clone(),
+                    telemetry: telemetry.clone(),
+                };
+                let mut service = Service::new(format!("redirect {address}"), redirect);
+                service.threads = Some(1);
+                service.add_listener(socket);
+                server.add_service(service);
+            }
+        }
+    }
+    if proxies {
+        server.add_service(proxy);
+    }
+    let mut admin = Service::new(
+        "admin".to_owned(),
+        Admin {
+            live: live.clone(),
+            telemetry: telemetry.clone(),
+        },
+    );
+    admin.threads = Some(1);
+    admin.add_tcp(&running.gateway.admin.to_string());
+    server.add_service(admin);
+    Ok(())
+}
+
+/// Keeps the issuers' keys fresh.
+struct KeepKeys {
+    live: Arc<Live>,
+}
+
+#[async_trait]
+impl BackgroundService for KeepKeys {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut exchanges = self.live.exchanges();
+        let mut tasks: Vec<(Arc<KeySource>, JoinHandle<()>)> = Vec::new();
+        loop {
+            let running = self.live.current();
+            let sources = running.memory.sources();
+            // what was carried over from the last snapshot goes on as it is
+            tasks.retain(|(kept, task)| {
+                let stays = sources.iter().any(|source| Arc::ptr_eq(source, kept));
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+            for source in sources {
+                if !tasks.iter().any(|(kept, _)| Arc::ptr_eq(source, kept)) {
+                    tasks.extend(keep(source).map(|task| (source.clone(), task)));
+                }
+            }
+            tokio::select! {
+                _ = exchanges.changed() => {}
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
+}
+
+fn keep(source: &Arc<KeySource>) -> Option<JoinHandle<()>> {
+    let KeysFrom::Url(url) = source.from() else {
+        return None;
+    };
+    match Fetcher::new(&url.ca) {
+        Ok(fetcher) => {
+            let source = source.clone();
+            Some(tokio::spawn(async move { source.keep_fresh(&fetcher).await }))
+        }
+        Err(why) => {
+            log::error!(target: "durward::keys", "issuer {}: cannot fetch: {why}", source.name());
+            None
+        }
+    }
+}
+
+/// Reloads the configuration on SIGHUP, and when it changes on disk.
+struct Reloads {
+    live: Arc<Live>,
+    watched: Mutex<Watched>,
+}
+
+/// Time between two looks at the files.
+const LOOK: Duration = Duration::from_secs(2);
+
+#[async_trait]
+impl BackgroundService for Reloads {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(why) => {
+                log::error!(target: "durward::reload", "SIGHUP cannot be heard: {why}");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.watched.lock().reload(&self.live),
+                () = tokio::time::sleep(LOOK) => {
+                    let mut watched = self.watched.lock();
+                    if watched.has_changed() {
+                        watched.reload(&self.live);
+                    }
+                }
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
+}
+
+/// Looks up the names of targets.
+struct KeepNames {
+    live: Arc<Live>,
+}
+
+#[async_trait]
+impl BackgroundService for KeepNames {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut exchanges = self.live.exchanges();
+        loop {
+            let running = self.live.current();
+            for target in running
+                .gateway
+                .upstreams
+                .iter()
+                .flat_map(|upstream| &upstream.targets)
+            {
+                if let Target::Named(named) = target {
+                    named.resolve().await;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(resolve::INTERVAL) => {}
+                _ = exchanges.changed() => {}
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
+}
