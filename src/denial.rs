@@ -454,6 +454,34 @@ mod tests {
         assert_eq!(reasons.len(), count, "two denials share a reason");
     }
 
+    // U22
+    #[test]
+    fn every_denial_has_its_place_on_the_page_of_problems_and_nothing_else_has() {
+        let page = include_str!("../docs/problems.md");
+        let mut found = Vec::new();
+        for section in page.split("\n## ").skip(1) {
+            let (heading, text) = section.split_once('\n').unwrap();
+            let (code, statuses) = heading.strip_prefix('`').unwrap().split_once("` (").unwrap();
+            for row in text.lines().filter_map(|line| line.strip_prefix("| `")) {
+                found.push((code, row.split_once('`').unwrap().0, statuses));
+            }
+        }
+        let all = every_denial();
+        for denial in &all {
+            let place = found
+                .iter()
+                .find(|(code, reason, _)| (*code, *reason) == (denial.code(), denial.reason()));
+            let (_, _, statuses) =
+                place.unwrap_or_else(|| panic!("{} is not in docs/problems.md", denial.reason()));
+            let status = denial.status();
+            assert!(
+                statuses.contains(status.as_str()) || *statuses == "5xx)",
+                "{statuses}: {status}"
+            );
+        }
+        assert_eq!(found.len(), all.len(), "the page has reasons that are none");
+    }
+
     #[test]
     fn a_denial_is_small() {
         assert!(size_of::<Denial>() <= 40, "{}", size_of::<Denial>());

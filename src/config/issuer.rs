@@ -13,7 +13,7 @@ pub struct Issuer {
     pub issuer: Text,
     /// A token's `aud` must name one of these.
     pub audiences: Vec<Text>,
-    /// Signature algorithms. Default: RS256, PS256, ES256, EdDSA.
+    /// Signature algorithms. Default: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.
     #[serde(default)]
     pub algorithms: Option<Vec<String>>,
     /// Where its keys are.
@@ -82,7 +82,7 @@ pub struct ClaimPaths {
 
 /// One name or a list of them.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a name, or a list of names")]
 pub enum OneOrMany {
     /// A single name.
     One(String),

@@ -94,7 +94,7 @@ pub struct Certificate {
 
 /// Where plain HTTP is sent: `true` for port 443, or the port.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected `true`, or the port: `{ port: 8443 }`")]
 pub enum Redirect {
     /// To port 443.
     Switch(bool),
@@ -113,7 +113,7 @@ pub struct RedirectTo {
 
 /// A port, or a reference to one.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a port, 1 to 65535")]
 pub enum Port {
     /// As it is.
     Number(u16),

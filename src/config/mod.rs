@@ -105,7 +105,7 @@ pub struct Server {
     /// Folder in which a successor finds this process, with mode 0700. Without it there is no `durward upgrade`.
     #[serde(default)]
     pub state_dir: Option<Text>,
-    /// Idle upstream connections kept, for each thread, 0 to 100000. Default: 128.
+    /// Idle upstream connections kept, for each thread, 1 to 100000. Default: 128.
     #[serde(default)]
     pub upstream_keepalive_pool_size: Option<usize>,
 }

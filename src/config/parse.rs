@@ -215,6 +215,10 @@ impl<'t> Recovery<'t> {
                     .as_ref()
                     .map(|(around, _)| *around);
                 let meant = problem.meant(&self.document, place);
+                if meant.is_some_and(secrecy::looks_secret) {
+                    // `keypem` holds what `key_pem` would
+                    self.secrets.extend(self.document.scalars(node));
+                }
                 self.meant.extend(around.zip(meant));
                 path
             }

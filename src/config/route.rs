@@ -87,7 +87,7 @@ pub struct RequestRules {
 
 /// An answer without an upstream: a status, or a status with a body.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a status, or `{ status: 200, body: … }`")]
 pub enum Respond {
     /// Without a body.
     Status(u16),

@@ -30,7 +30,10 @@ pub struct Upstream {
 
 /// `HOST:PORT`, or with a weight.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected `HOST:PORT`, or `{ address: HOST:PORT, weight: 1 }`"
+)]
 pub enum Target {
     /// `HOST:PORT`, weight 1.
     Address(Text),

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::Method;
+use matchit::InsertError;
 
 use super::RouteId;
 
@@ -70,7 +71,14 @@ pub enum Conflict {
         /// A method that both claim.
         method: Method,
     },
-    /// The path is not a template, or cannot stand beside another one.
+    /// One route has a parameter where the other takes the rest of the path: the tree holds only one of them there.
+    Beside {
+        /// The later route of the table.
+        route: RouteId,
+        /// The one that is there already.
+        other: RouteId,
+    },
+    /// The path is not a template.
     Path {
         /// The route.
         route: RouteId,
@@ -205,6 +213,10 @@ fn tree(
             }
         }
     }
+    let named: BTreeMap<String, RouteId> = paths
+        .iter()
+        .filter_map(|(path, methods)| Some((path.clone(), methods.first()?.1.route)))
+        .collect();
     let mut tree = Tree::new();
     for (path, methods) in paths {
         let Some((_, first)) = methods.first() else {
@@ -226,11 +238,15 @@ fn tree(
                 .map(|(method, claim)| (method.clone(), claim.route))
                 .collect(),
         };
-        if let Err(why) = tree.insert(path, entry) {
-            conflicts.push(Conflict::Path {
+        match tree.insert(path, entry) {
+            Ok(()) => {}
+            Err(InsertError::Conflict { with }) if let Some(other) = named.get(&with) => {
+                conflicts.push(Conflict::Beside { route, other: *other });
+            }
+            Err(why) => conflicts.push(Conflict::Path {
                 route,
                 why: why.to_string(),
-            });
+            }),
         }
     }
     tree
@@ -337,6 +353,12 @@ mod tests {
             claim(1, HostPattern::Any, &["POST", "GET"], "/a/{y}"),
         ])
         .unwrap_err();
+        let beside = Router::new(&[
+            claim(0, HostPattern::Any, &["GET"], "/files/{name}"),
+            claim(1, HostPattern::Any, &["PUT"], "/files/{rest*}"),
+        ])
+        .unwrap_err();
+        assert!(matches!(*beside, [Conflict::Beside { .. }]), "{beside:?}");
         let expected = Conflict::Duplicate {
             route: RouteId(1),
             earlier: RouteId(0),

@@ -124,14 +124,15 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Pingora would try for half a minute and then panic.
+/// Pingora would try for half a minute and then panic. All are held until the end: `0.0.0.0:443` and `127.0.0.1:443` are
+/// free one by one, and not together.
 fn check_addresses(gateway: &Gateway) -> io::Result<()> {
     let listeners = gateway.listeners.iter().map(|listener| listener.address);
-    for address in listeners.chain([gateway.admin]) {
+    let sockets = listeners.chain([gateway.admin]).map(|address| {
         TcpListener::bind(address)
-            .map_err(|why| io::Error::new(why.kind(), format!("cannot listen on {address}: {why}")))?;
-    }
-    Ok(())
+            .map_err(|why| io::Error::new(why.kind(), format!("cannot listen on {address}: {why}")))
+    });
+    sockets.collect::<io::Result<Vec<_>>>().map(drop)
 }
 
 fn add_listeners(

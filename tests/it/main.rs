@@ -13,15 +13,22 @@
 mod support;
 
 mod authn;
+mod cli;
+mod conf;
+mod config_keys;
 mod content;
+mod demo;
 mod denials;
 mod forged;
+mod golden;
 mod head;
 mod identity;
 mod keys;
 mod lifecycle;
 mod limits;
 mod oidc;
+mod prove;
+mod readme;
 mod reload;
 mod routing;
 mod smoke;

@@ -140,9 +140,11 @@ impl<'a> Findings<'a> {
         let Some(span) = span else { return default };
         let duration = span.duration();
         if !range.contains(&duration) {
+            let shown =
+                |bound: &Duration| Span::from_millis(u64::try_from(bound.as_millis()).unwrap_or(u64::MAX));
             self.error(
                 at,
-                format!("must be {:?} to {:?}", range.start(), range.end()),
+                format!("must be {} to {}", shown(range.start()), shown(range.end())),
                 "",
             );
             return default;

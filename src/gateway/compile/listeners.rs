@@ -245,6 +245,18 @@ pub(super) fn networks(networks: &[Text], findings: &mut Findings<'_>) -> Vec<Ip
     parsed.collect()
 }
 
+/// The port of metrics and health is one of its own.
+pub(super) fn check_admin(listeners: &[Listener], admin: Option<SocketAddr>, findings: &mut Findings<'_>) {
+    let Some(admin) = admin else { return };
+    if listeners.iter().any(|listener| listener.address == admin) {
+        findings.error(
+            &ConfigPath::root().key("admin").key("address"),
+            format!("{admin} is an address of `listeners`"),
+            "metrics and health have a port of their own, by default 127.0.0.1:9100",
+        );
+    }
+}
+
 /// Every host that a route names must be covered by a certificate of some TLS listener (S23).
 pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &mut Findings<'_>) {
     let tls: Vec<&TlsPolicy> = listeners

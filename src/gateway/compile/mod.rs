@@ -101,16 +101,31 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let records = observe::records(&records, findings);
     let listeners = listeners::compile(&listeners, findings);
     let trusted_proxies = listeners::networks(&trusted_proxies, findings);
-    let issuers = issuers::compile(&issuers, findings);
+    // names that were written, whether or not what they stand for could be compiled
+    let declared = routes::Declared {
+        issuers: issuers.keys().map(String::as_str).collect(),
+        upstreams: upstreams.keys().map(String::as_str).collect(),
+    };
+    let compiled_issuers = issuers::compile(&issuers, findings);
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
     let flood = limits::flood(&flood, findings);
     let limits = limits::compile(&limits, findings);
-    let upstreams = upstreams::compile(&upstreams, findings);
-    let (routes, claims) = routes::compile(&routes, &issuers, &roles, &limits, &upstreams, findings);
+    let compiled_upstreams = upstreams::compile(&upstreams, findings);
+    let (routes, claims) = routes::compile(
+        &routes,
+        &declared,
+        &compiled_issuers,
+        &roles,
+        &limits,
+        &compiled_upstreams,
+        findings,
+    );
+    let (issuers, upstreams) = (compiled_issuers, compiled_upstreams);
     let router = Router::new(&claims)
         .map_err(|conflicts| routes::report(conflicts, &routes, findings))
         .unwrap_or_default();
+    listeners::check_admin(&listeners, admin, findings);
     listeners::check_names(&listeners, &routes, findings);
 
     let mut policy = DefaultHasher::new();

@@ -24,8 +24,15 @@ const MAX_BODY: u64 = 1 << 20;
 /// Nothing in front of a service needs more.
 const MAX_MAX_BODY: u64 = 1 << 30;
 
+/// Names that the file has, even where what they stand for has faults: those are not unknown.
+pub(super) struct Declared<'a> {
+    pub issuers: Vec<&'a str>,
+    pub upstreams: Vec<&'a str>,
+}
+
 /// What routes refer to by name.
 struct Names<'a> {
+    declared: &'a Declared<'a>,
     issuers: &'a [IssuerPolicy],
     roles: &'a BTreeMap<String, Role>,
     limits: &'a [Limit],
@@ -55,6 +62,7 @@ pub(super) fn roles(
 
 pub(super) fn compile(
     routes: &[config::Route],
+    declared: &Declared<'_>,
     issuers: &[IssuerPolicy],
     roles: &BTreeMap<String, Role>,
     limits: &[Limit],
@@ -66,6 +74,7 @@ pub(super) fn compile(
         findings.incomplete(&root, "there is no route: everything would be refused", "");
     }
     let names = Names {
+        declared,
         issuers,
         roles,
         limits,
@@ -197,14 +206,9 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
             at_jwt.index(index)
         };
         let found = names.issuers.iter().position(|issuer| *issuer.name == **name);
-        if found.is_none() {
-            findings.unknown(
-                &at,
-                "issuer",
-                "issuers",
-                name,
-                names.issuers.iter().map(|issuer| &*issuer.name),
-            );
+        let declared = &names.declared.issuers;
+        if found.is_none() && !declared.contains(&name.as_str()) {
+            findings.unknown(&at, "issuer", "issuers", name, declared.iter().copied());
         }
         found
     });
@@ -265,8 +269,16 @@ fn action(
         {
             Some(index) => Action::Upstream(index),
             None => {
-                let known = names.upstreams.iter().map(|upstream| &*upstream.name);
-                findings.unknown(&at.key("upstream"), "upstream", "upstreams", name, known);
+                let declared = &names.declared.upstreams;
+                if !declared.contains(&name) {
+                    findings.unknown(
+                        &at.key("upstream"),
+                        "upstream",
+                        "upstreams",
+                        name,
+                        declared.iter().copied(),
+                    );
+                }
                 nothing
             }
         },
@@ -447,6 +459,16 @@ pub(super) fn report(conflicts: Vec<Conflict>, routes: &[Route], findings: &mut 
                     &root.index(route.0).key("match"),
                     format!("{method} of this path belongs to the route `{id}` already (line {line})"),
                     "",
+                );
+            }
+            Conflict::Beside { route, other } => {
+                let (id, line) = routes
+                    .get(other.0)
+                    .map_or(("?", 0), |other| (&*other.id, other.line));
+                findings.error(
+                    &root.index(route.0).key("match").key("path"),
+                    format!("cannot stand beside the path of the route `{id}` (line {line})"),
+                    "one has a parameter where the other takes the rest: give them different literal segments",
                 );
             }
             Conflict::Path { route, why } => {

@@ -43,10 +43,11 @@ pub(super) fn compile(server: &config::Server, findings: &mut Findings<'_>) -> S
     range("threads", wide(*threads), 1, 1024);
     range("grace_period_seconds", *grace_period_seconds, 0, 3600);
     range("drain_seconds", *drain_seconds, 0, 600);
+    // Pingora makes room before it puts a connection in, so that 0 would keep one all the same
     range(
         "upstream_keepalive_pool_size",
         wide(*upstream_keepalive_pool_size),
-        0,
+        1,
         100_000,
     );
 

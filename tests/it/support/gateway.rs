@@ -21,6 +21,8 @@ pub struct Gateway {
 pub struct Start {
     /// Everything but `version`, `admin`, `records` and `listeners`.
     body: String,
+    /// The body is everything.
+    is_whole: bool,
     /// Added to the TLS listener's `tls` map.
     tls: String,
     names: Vec<String>,
@@ -52,10 +54,20 @@ impl Gateway {
         Gateway::with(body).start()
     }
 
+    /// A whole configuration, in which `{https}`, `{http}` and `{admin}` stand for free addresses and `{certs}` for the
+    /// folder of the certificate. The admin port must be used.
+    pub fn whole(template: &str) -> Start {
+        Start {
+            is_whole: true,
+            ..Gateway::with(template)
+        }
+    }
+
     /// The same, with more to say.
     pub fn with(body: &str) -> Start {
         Start {
             body: body.to_owned(),
+            is_whole: false,
             tls: String::new(),
             names: ["localhost", "api.example", "127.0.0.1"]
                 .map(str::to_owned)
@@ -80,6 +92,21 @@ impl Gateway {
     /// The gateway's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Tells it to end (SIGTERM) and waits until it has.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        let _ = self.child.wait();
+    }
+
+    /// Sends it a signal, by name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.pid())])
+            .status()
+            .unwrap();
+        assert!(sent.success());
     }
 
     /// Everything that it has recorded so far, a JSON value a request.
@@ -147,9 +174,21 @@ impl Start {
         self
     }
 
+    /// Writes something else in the place of a part of it.
+    pub fn replacing(mut self, part: &str, with: &str) -> Start {
+        self.body = self.body.replace(part, with);
+        self
+    }
+
+    /// Where a file beside the configuration is.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.0.join(name)
+    }
+
     pub fn start(self) -> Gateway {
         let Start {
             body,
+            is_whole,
             tls,
             names,
             certificates,
@@ -165,7 +204,7 @@ impl Start {
         // ports can be taken between here and there: then it is tried again
         for attempt in 0.. {
             let (https, http, admin) = (free_address(), free_address(), free_address());
-            let yaml = format!(
+            let generated = format!(
                 "version: 1\n\
                  admin: {{ address: \"{admin}\" }}\n\
                  records: {{ to: {{ file: records.jsonl }} }}\n\
@@ -174,6 +213,15 @@ impl Start {
                  \x20 - {{ address: \"{http}\", redirect_https: {{ port: {} }} }}\n{body}\n",
                 https.port()
             );
+            let yaml = if is_whole {
+                [("{https}", https), ("{http}", http), ("{admin}", admin)]
+                    .iter()
+                    .fold(body.replace("{certs}", &dir), |yaml, (name, value)| {
+                        yaml.replace(name, &value.to_string())
+                    })
+            } else {
+                generated
+            };
             let file = folder.write("durward.yaml", &yaml);
             let out = std::fs::File::create(folder.0.join("stdout")).unwrap();
             let err = std::fs::File::create(folder.0.join("stderr")).unwrap();
@@ -233,17 +281,6 @@ impl Gateway {
             .trim()
             .parse()
             .ok()
-    }
-
-    /// Sends a signal to a process of this gateway.
-    pub fn signal(&self, name: &str, pid: u32) {
-        assert!(
-            Command::new("kill")
-                .args([name, &pid.to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
     }
 
     /// Whether the process that was started has ended.

@@ -1,0 +1,207 @@
+//! `routes:`
+
+use serde_json::{Value, json};
+
+use super::Row;
+use super::observe::{KEYS, explain, explained, offline, prove, running};
+use crate::support::issuer::AUDIENCE;
+use crate::support::{Answer, Origin};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        Row {
+            key: "routes[].id",
+            settings: [("probe", "probe"), ("health", "health")],
+            observe: |id| {
+                let config = public("", &format!("id: {id}, "));
+                explained(&config, &get("https://api.example/"))["route"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            },
+        },
+        Row {
+            key: "routes[].match.host",
+            settings: [("api.example", "allow"), ("\"*.api.example\"", "route_unknown")],
+            observe: |host| {
+                explain(
+                    &public(&format!("host: {host}, "), ""),
+                    &get("https://api.example/"),
+                )
+            },
+        },
+        Row {
+            key: "routes[].match.methods",
+            settings: [("[GET, POST]", "allow"), ("[POST]", "method_not_allowed")],
+            observe: |methods| {
+                explain(
+                    &public("", "").replace("[GET]", methods),
+                    &get("https://api.example/"),
+                )
+            },
+        },
+        Row {
+            key: "routes[].match.path",
+            settings: [("\"/v1/{vin}\"", "allow"), ("/v1/vin", "route_unknown")],
+            observe: |path| {
+                explain(
+                    &public("", "").replace("path: /", &format!("path: {path}")),
+                    &get("https://api.example/v1/1HG"),
+                )
+            },
+        },
+        Row {
+            key: "routes[].auth.jwt",
+            settings: [("[main, other]", "allow"), ("other", "issuer_not_for_route")],
+            observe: |issuers| explain(&protected(&format!("jwt: {issuers}")), &claiming(&json!({}))),
+        },
+        Row {
+            key: "routes[].auth.scopes",
+            settings: [("[read]", "allow"), ("[read, write]", "scope_missing")],
+            observe: |scopes| {
+                explain(
+                    &protected(&format!("jwt: main, scopes: {scopes}")),
+                    &claiming(&json!({ "scope": "read" })),
+                )
+            },
+        },
+        Row {
+            key: "routes[].auth.roles",
+            settings: [("[clerk, chief]", "allow"), ("[chief]", "role_missing")],
+            observe: |roles| {
+                explain(
+                    &protected(&format!("jwt: main, roles: {roles}")),
+                    &claiming(&json!({ "roles": ["c"] })),
+                )
+            },
+        },
+        Row {
+            key: "routes[].public.reason",
+            settings: [("probe", "probe"), ("crawlers", "crawlers")],
+            observe: |reason| {
+                listed(
+                    &public("", "").replace("reason: x,", &format!("reason: {reason},")),
+                    "reason",
+                )
+            },
+        },
+        Row {
+            key: "routes[].public.owner",
+            settings: [("platform", "platform"), ("web", "web")],
+            observe: |owner| {
+                listed(
+                    &public("", "").replace("owner: x", &format!("owner: {owner}")),
+                    "owner",
+                )
+            },
+        },
+        Row {
+            key: "routes[].request.max_body",
+            settings: [("2k", "allow"), ("1k", "body_too_large")],
+            observe: |size| {
+                explain(
+                    &public("", &format!("request: {{ max_body: {size} }}, ")),
+                    &sending("application/json"),
+                )
+            },
+        },
+        Row {
+            key: "routes[].request.content_types",
+            settings: [
+                ("[text/xml]", "allow"),
+                ("[application/json]", "content_type_not_allowed"),
+            ],
+            observe: |types| {
+                explain(
+                    &public("", &format!("request: {{ content_types: {types} }}, ")),
+                    &sending("text/xml"),
+                )
+            },
+        },
+        Row {
+            key: "routes[].upstream",
+            settings: [("one", "1 0"), ("two", "0 1")],
+            observe: |upstream| {
+                let (one, two) = (Origin::start(), Origin::start());
+                let gateway = running(&format!(
+                    "upstreams: {{ one: {{ targets: [\"{}\"] }}, two: {{ targets: [\"{}\"] }} }}\n{}",
+                    one.address,
+                    two.address,
+                    ROUTE.replace("respond: 200", &format!("upstream: {upstream}"))
+                ));
+                assert_eq!(gateway.client().get("/", &[]).status, 200);
+                format!("{} {}", one.seen().len(), two.seen().len())
+            },
+        },
+        Row {
+            key: "routes[].respond",
+            settings: [("200", "200 "), ("404", "404 ")],
+            observe: |status| text(&answered(status)),
+        },
+        Row {
+            key: "routes[].respond.status",
+            settings: [("200", "200 "), ("503", "503 ")],
+            observe: |status| text(&answered(&format!("{{ status: {status} }}"))),
+        },
+        Row {
+            key: "routes[].respond.body",
+            settings: [("hello", "200 hello"), ("good bye", "200 good bye")],
+            observe: |body| text(&answered(&format!("{{ status: 200, body: {body} }}"))),
+        },
+    ]
+}
+
+const ROUTE: &str =
+    "routes:\n- { match: { methods: [GET], path: / }, public: { reason: x, owner: x }, respond: 200 }\n";
+
+/// One public route, with more keys for its match and for itself.
+fn public(matching: &str, route: &str) -> String {
+    offline(&ROUTE.replace("match: { ", &format!("{route}match: {{ {matching}")))
+}
+
+/// One route that asks for this, of two issuers and two roles.
+fn protected(auth: &str) -> String {
+    let issuer = |name: &str| {
+        format!(
+            "{name}: {{ issuer: \"https://{name}.example/\", audiences: [{AUDIENCE}], jwks: {{ inline: '{}' }} }}",
+            KEYS.jwks()
+        )
+    };
+    offline(&format!(
+        "issuers: {{ {}, {} }}\nroles: {{ clerk: [c], chief: [d] }}\n\
+         routes: [{{ match: {{ methods: [GET], path: / }}, auth: {{ {auth} }}, respond: 200 }}]\n",
+        issuer("main"),
+        issuer("other")
+    ))
+}
+
+fn get(url: &str) -> String {
+    json!({ "method": "GET", "url": url }).to_string()
+}
+
+/// A request with a good token of `main` that says this.
+fn claiming(claims: &Value) -> String {
+    json!({ "method": "GET", "url": "https://api.example/", "token": { "issuer": "main", "claims": claims } })
+        .to_string()
+}
+
+/// A request with 2000 bytes of this type.
+fn sending(content_type: &str) -> String {
+    let headers = json!({ "Content-Length": "2000", "Content-Type": content_type });
+    json!({ "method": "GET", "url": "https://api.example/", "headers": headers }).to_string()
+}
+
+/// What `prove` says of the first public pattern.
+fn listed(config: &str, key: &str) -> String {
+    prove(config)["public"][0][key].as_str().unwrap().to_owned()
+}
+
+fn answered(respond: &str) -> Answer {
+    running(&ROUTE.replace("respond: 200", &format!("respond: {respond}")))
+        .client()
+        .get("/", &[])
+}
+
+fn text(answer: &Answer) -> String {
+    format!("{} {}", answer.status, answer.text())
+}

@@ -1,0 +1,217 @@
+//! `upstreams:`
+
+use std::io::copy;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use super::Row;
+use super::observe::running;
+use crate::support::{Authority, Gateway, Origin, Reply, refusing_address};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        Row {
+            key: "upstreams.*.targets",
+            settings: [("one", "1 0"), ("two", "0 1")],
+            observe: |target| turns(target, 1),
+        },
+        Row {
+            key: "upstreams.*.targets[].address",
+            settings: [("one", "1 0"), ("two", "0 1")],
+            observe: |target| turns(&format!("{{ address: {target}, weight: 1 }}"), 1),
+        },
+        Row {
+            key: "upstreams.*.targets[].weight",
+            settings: [("3", "6 2"), ("1", "4 4")],
+            observe: |weight| turns(&format!("{{ address: one, weight: {weight} }}, two"), 8),
+        },
+        Row {
+            key: "upstreams.*.tls.server_name",
+            settings: [("svc.internal", "200"), ("other.internal", "502 upstream_tls")],
+            observe: |name| over_tls(name, "its.pem"),
+        },
+        Row {
+            key: "upstreams.*.tls.ca",
+            settings: [("its.pem", "200"), ("another.pem", "502 upstream_tls")],
+            observe: |ca| over_tls("svc.internal", ca),
+        },
+        Row {
+            // the handshake is a part of connecting, and this one does not come to its end in time
+            key: "upstreams.*.timeouts.connect",
+            settings: [("10s", "200"), ("100ms", "504 upstream_connect_timeout")],
+            observe: |span| {
+                let authority = Authority::new();
+                let leaf = authority.leaf(&["svc.internal"]);
+                let origin = Origin::tls(&leaf.certificate, &leaf.key, |_| Reply::ok());
+                let gateway = Gateway::with(&service(&format!(
+                    "targets: [\"{}\"], timeouts: {{ connect: {span} }}, tls: {{ server_name: svc.internal, ca: ca.pem }}",
+                    late(origin.address)
+                )))
+                .file("ca.pem", authority.pem())
+                .start();
+                outcome(&gateway, "")
+            },
+        },
+        Row {
+            key: "upstreams.*.timeouts.read",
+            settings: [("10s", "200"), ("100ms", "504 upstream_timeout")],
+            observe: |span| outcome_of_a_slow_service(&format!("read: {span}")),
+        },
+        Row {
+            key: "upstreams.*.timeouts.total",
+            settings: [("10s", "200"), ("100ms", "504 upstream_timeout")],
+            observe: |span| outcome_of_a_slow_service(&format!("total: {span}")),
+        },
+        Row {
+            // more than the sockets on the way take, to somebody who is late to read; an answer is waited for even then
+            key: "upstreams.*.timeouts.write",
+            settings: [("10s", "200"), ("100ms", "504 upstream_timeout")],
+            observe: |span| {
+                let origin = Origin::start();
+                let gateway = running(&service(&format!(
+                    "targets: [\"{}\"], timeouts: {{ write: {span}, read: 3s }}",
+                    late(origin.address)
+                )));
+                outcome(&gateway, &"x".repeat(24 << 20))
+            },
+        },
+        Row {
+            key: "upstreams.*.idle",
+            settings: [("1ms", "connects again"), ("1h", "keeps its connection")],
+            observe: |span| {
+                let origin = Origin::start();
+                let gateway = running(&service(&format!(
+                    "targets: [\"{}\"], idle: {span}",
+                    origin.address
+                )));
+                for _ in 0..20 {
+                    assert_eq!(outcome(&gateway, ""), "200");
+                }
+                if origin.connections() > 2 {
+                    "connects again"
+                } else {
+                    "keeps its connection"
+                }
+                .to_owned()
+            },
+        },
+        Row {
+            key: "upstreams.*.connect_retries",
+            settings: [("0", "502 upstream_connect_failed"), ("1", "200")],
+            observe: |retries| {
+                let ((_held, nobody), origin) = (refusing_address(), Origin::start());
+                let gateway = running(&service(&format!(
+                    "targets: [\"{nobody}\", \"{}\"], connect_retries: {retries}",
+                    origin.address
+                )));
+                outcome(&gateway, "")
+            },
+        },
+        Row {
+            key: "upstreams.*.error_bodies",
+            settings: [
+                ("replace", "problem document"),
+                ("pass", "NullPointerException at Main.java"),
+            ],
+            observe: |what| {
+                let origin = Origin::answering(|_| Reply::new(500, &[], "NullPointerException at Main.java"));
+                let gateway = running(&service(&format!(
+                    "targets: [\"{}\"], error_bodies: {what}",
+                    origin.address
+                )));
+                let answer = gateway.client().get("/", &[]);
+                match answer.header("content-type") {
+                    Some("application/problem+json") => "problem document".to_owned(),
+                    _ => answer.text(),
+                }
+            },
+        },
+    ]
+}
+
+/// A route to a service with these keys.
+fn service(keys: &str) -> String {
+    format!(
+        "upstreams: {{ service: {{ {keys} }} }}\n\
+         routes: [{{ match: {{ methods: [GET, POST], path: / }}, public: {{ reason: test, owner: tests }}, \
+         request: {{ max_body: 64mb, content_types: [text/plain] }}, upstream: service }}]\n"
+    )
+}
+
+/// The status of an answer, and for a failure the reason in its record.
+fn outcome(gateway: &Gateway, body: &str) -> String {
+    let method = if body.is_empty() { "GET" } else { "POST" };
+    let answer = gateway
+        .client()
+        .request(method, "/", &[("Content-Type", "text/plain")], body);
+    if answer.status < 400 {
+        return answer.status.to_string();
+    }
+    let record = gateway.record(answer.header("x-request-id").unwrap());
+    format!(
+        "{} {}",
+        answer.status,
+        record["error.type"].as_str().unwrap_or("no reason")
+    )
+}
+
+/// How many of so many requests each of two services gets; `one` and `two` stand for their addresses.
+fn turns(targets: &str, requests: usize) -> String {
+    let (one, two) = (Origin::start(), Origin::start());
+    let quoted = |origin: &Origin| format!("\"{}\"", origin.address);
+    let targets = targets
+        .replace("one", &quoted(&one))
+        .replace("two", &quoted(&two));
+    let gateway = running(&service(&format!("targets: [{targets}]")));
+    for _ in 0..requests {
+        assert_eq!(outcome(&gateway, ""), "200");
+    }
+    format!("{} {}", one.seen().len(), two.seen().len())
+}
+
+fn over_tls(server_name: &str, ca: &str) -> String {
+    let authority = Authority::new();
+    let leaf = authority.leaf(&["svc.internal"]);
+    let origin = Origin::tls(&leaf.certificate, &leaf.key, |_| Reply::ok());
+    let keys = format!(
+        "targets: [\"{}\"], tls: {{ server_name: {server_name}, ca: {ca} }}",
+        origin.address
+    );
+    let gateway = Gateway::with(&service(&keys))
+        .file("its.pem", authority.pem())
+        .file("another.pem", Authority::new().pem())
+        .start();
+    outcome(&gateway, "")
+}
+
+/// How long slow things take here: much longer than the short deadlines, much shorter than the long ones.
+const SLOW: Duration = Duration::from_millis(900);
+
+fn outcome_of_a_slow_service(timeouts: &str) -> String {
+    let origin = Origin::answering(|_| Reply::ok().after(SLOW));
+    outcome(
+        &running(&service(&format!(
+            "targets: [\"{}\"], timeouts: {{ {timeouts} }}",
+            origin.address
+        ))),
+        "",
+    )
+}
+
+/// Accepts connections for `origin`, and passes on what is sent only after a while.
+fn late(origin: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                std::thread::sleep(SLOW);
+                let service = TcpStream::connect(origin).unwrap();
+                let (mut from, mut to) = (client.try_clone().unwrap(), service.try_clone().unwrap());
+                std::thread::spawn(move || copy(&mut from, &mut to));
+                let _ = copy(&mut &service, &mut &client);
+            });
+        }
+    });
+    address
+}
