@@ -78,14 +78,17 @@ fn a_thing_with_a_fault_is_not_unknown_to_what_names_it() {
         "version: 1\nlisteners: [{ address: \"127.0.0.1:1\", plaintext: { reason: test } }]\n\
          issuers: { main: { issuer: a, audiences: [b], jwks: { file: none.json } } }\n\
          upstreams: { service: { targets: [\"127.0.0.1:2\"], tls: { server_name: \"127.0.0.1\" } } }\n\
-         routes: [{ match: { methods: [GET], path: / }, auth: { jwt: main }, upstream: service }]\n",
+         routes: [{ match: { methods: [GET], path: / }, auth: { jwt: main }, limits: [much], upstream: service }]\n\
+         limits: { much: { rate: 100000/s, key: global } }\n",
     );
     let said = text(&run_in(&folder.0, &["check", "-c", "file.yaml"]).stderr);
     assert!(
-        said.contains("cannot read none.json") && said.contains("is not a DNS name"),
+        said.contains("cannot read none.json")
+            && said.contains("is not a DNS name")
+            && said.contains("at most 65535"),
         "{said}"
     );
-    assert!(said.ends_with("2 errors, 0 warnings\n"), "{said}");
+    assert!(said.ends_with("3 errors, 0 warnings\n"), "{said}");
 }
 
 #[test]
@@ -400,7 +403,8 @@ fn explain_and_the_running_gateway_say_the_same() {
     let auth = |value: &str| vec![("Authorization", value.to_owned())];
     let typed = |value: &str| vec![("Content-Type", value.to_owned())];
     let now = crate::support::issuer::now();
-    let table: Vec<(&str, &str, Vec<(&str, String)>, &str)> = vec![
+    type Headers = Vec<(&'static str, String)>;
+    let table: Vec<(&str, &str, Headers, &str)> = vec![
         ("GET", "/v/1", auth(&good), ""),
         ("GET", "/v/1?full=yes", auth(&good), ""),
         ("GET", "/v/%31", auth(&good), ""),

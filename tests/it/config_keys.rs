@@ -4,6 +4,7 @@
 //! the same by accident. The keys are those of the JSON Schema: one without a row fails, and so does a row without a key.
 
 mod callers;
+mod limits;
 mod observe;
 mod process;
 mod routes;
@@ -45,11 +46,12 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 5] {
+fn groups() -> [fn() -> Vec<Row>; 6] {
     [
         process::rows,
         sockets::rows,
         callers::rows,
+        limits::rows,
         upstreams::rows,
         routes::rows,
     ]
@@ -87,6 +89,11 @@ fn keys_of_listeners_matter() {
 #[test]
 fn keys_of_issuers_roles_and_identities_matter() {
     hold(&callers::rows());
+}
+
+#[test]
+fn keys_of_limits_matter() {
+    hold(&limits::rows());
 }
 
 #[test]

@@ -296,6 +296,7 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
     static WORLD: LazyLock<Recorded> = LazyLock::new(|| Recorded {
         now: UnixTime::from_seconds(1_700_000_000),
         keys: Vec::new(),
+        windows: Vec::new(),
         verdicts: Verdicts::default(),
     });
     let mut headers = HeaderMap::new();

@@ -115,6 +115,7 @@ fn key(at: &ConfigPath, key: &OneOrMany, findings: &mut Findings<'_>) -> Vec<Key
 pub(super) fn of_route(
     at: &ConfigPath,
     names: &[String],
+    declared: &[&str],
     limits: &[Limit],
     is_public: bool,
     findings: &mut Findings<'_>,
@@ -123,13 +124,9 @@ pub(super) fn of_route(
     for (index, name) in names.iter().enumerate() {
         let at = at.index(index);
         match limits.iter().position(|limit| *limit.name == **name) {
-            None => findings.unknown(
-                &at,
-                "limit",
-                "limits",
-                name,
-                limits.iter().map(|limit| &*limit.name),
-            ),
+            // one with faults of its own is not unknown
+            None if declared.contains(&name.as_str()) => {}
+            None => findings.unknown(&at, "limit", "limits", name, declared.iter().copied()),
             Some(found) if list.contains(&found) => {
                 findings.error(&at, format!("`{name}` is listed twice"), "")
             }

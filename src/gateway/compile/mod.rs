@@ -105,23 +105,24 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let declared = routes::Declared {
         issuers: issuers.keys().map(String::as_str).collect(),
         upstreams: upstreams.keys().map(String::as_str).collect(),
+        limits: limits.keys().map(String::as_str).collect(),
     };
     let compiled_issuers = issuers::compile(&issuers, findings);
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
     let flood = limits::flood(&flood, findings);
-    let limits = limits::compile(&limits, findings);
+    let compiled_limits = limits::compile(&limits, findings);
     let compiled_upstreams = upstreams::compile(&upstreams, findings);
     let (routes, claims) = routes::compile(
         &routes,
         &declared,
         &compiled_issuers,
         &roles,
-        &limits,
+        &compiled_limits,
         &compiled_upstreams,
         findings,
     );
-    let (issuers, upstreams) = (compiled_issuers, compiled_upstreams);
+    let (issuers, upstreams, limits) = (compiled_issuers, compiled_upstreams, compiled_limits);
     let router = Router::new(&claims)
         .map_err(|conflicts| routes::report(conflicts, &routes, findings))
         .unwrap_or_default();

@@ -28,6 +28,7 @@ const MAX_MAX_BODY: u64 = 1 << 30;
 pub(super) struct Declared<'a> {
     pub issuers: Vec<&'a str>,
     pub upstreams: Vec<&'a str>,
+    pub limits: Vec<&'a str>,
 }
 
 /// What routes refer to by name.
@@ -184,7 +185,14 @@ fn route(
         methods: methods.into(),
         path: path.as_str().into(),
         access,
-        limits: of_route(&at.key("limits"), limits, names.limits, is_public, findings),
+        limits: of_route(
+            &at.key("limits"),
+            limits,
+            &names.declared.limits,
+            names.limits,
+            is_public,
+            findings,
+        ),
         content: content(&at.key("request"), request, findings),
         action,
         line: findings.line(&at_match),

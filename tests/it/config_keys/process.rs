@@ -31,6 +31,22 @@ pub fn rows() -> Vec<Row> {
             observe: request_at_the_end,
         },
         Row {
+            key: "server.drain_seconds",
+            settings: [("0", "gone"), ("600", "still served, and told to leave")],
+            observe: told_to_end,
+        },
+        Row {
+            key: "server.state_dir",
+            settings: [("one", "one"), ("two", "two")],
+            observe: |dir| {
+                let gateway = plaintext(&format!("server: {{ state_dir: {dir} }}\n{PUBLIC}")).start();
+                eventually("the process is entered", || {
+                    let entered = |dir: &&str| gateway.folder.0.join(dir).join("pid").exists();
+                    ["one", "two"].into_iter().find(entered).map(str::to_owned)
+                })
+            },
+        },
+        Row {
             key: "server.upstream_keepalive_pool_size",
             settings: [("1", "opens connections again"), ("128", "keeps its connections")],
             observe: upstream_connections,
@@ -62,7 +78,7 @@ pub fn rows() -> Vec<Row> {
             settings: [("stdout", "1 records"), ("off", "0 records")],
             observe: |to| {
                 let mut gateway = plaintext(&format!(
-                    "server: {{ grace_period_seconds: 0 }}\nrecords: {{ to: {to} }}\n{PUBLIC}"
+                    "server: {{ drain_seconds: 0, grace_period_seconds: 0 }}\nrecords: {{ to: {to} }}\n{PUBLIC}"
                 ))
                 .start();
                 assert_eq!(Client::new(gateway.https).get("/", &[]).status, 200);
@@ -130,6 +146,25 @@ fn pollers(work_stealing: &str) -> String {
     }
 }
 
+/// Nothing is under way when the gateway is told to end.
+fn told_to_end(seconds: &str) -> String {
+    let mut gateway = plaintext(&format!("server: {{ drain_seconds: {seconds} }}\n{PUBLIC}")).start();
+    gateway.signal("-TERM", gateway.pid());
+    if seconds == "0" {
+        eventually("the process is gone", || gateway.has_ended().then_some(()));
+        return "gone".to_owned();
+    }
+    eventually("readiness is off", || {
+        (gateway.admin("/readyz").status == 503).then_some(())
+    });
+    let answer = Client::new(gateway.https).get("/", &[]);
+    assert!(!gateway.has_ended());
+    match (answer.status, answer.header("connection")) {
+        (200, Some("close")) => "still served, and told to leave".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
 /// A request is with the service when the gateway is told to end.
 fn request_at_the_end(seconds: &str) -> String {
     let (arrived, arrival) = channel();
@@ -141,7 +176,7 @@ fn request_at_the_end(seconds: &str) -> String {
         Reply::ok()
     });
     let mut gateway = plaintext(&format!(
-        "server: {{ grace_period_seconds: {seconds} }}\n{}",
+        "server: {{ drain_seconds: 0, grace_period_seconds: {seconds} }}\n{}",
         through(&origin)
     ))
     .start();
@@ -151,7 +186,7 @@ fn request_at_the_end(seconds: &str) -> String {
     if seconds == "0" {
         gateway.stop();
     } else {
-        gateway.signal("TERM");
+        gateway.signal("-TERM", gateway.pid());
         eventually("the end of listening", || {
             std::net::TcpStream::connect(gateway.https).is_err().then_some(())
         });

@@ -96,17 +96,8 @@ impl Gateway {
 
     /// Tells it to end (SIGTERM) and waits until it has.
     pub fn stop(&mut self) {
-        self.signal("TERM");
+        self.signal("-TERM", self.pid());
         let _ = self.child.wait();
-    }
-
-    /// Sends it a signal, by name.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.pid())])
-            .status()
-            .unwrap();
-        assert!(sent.success());
     }
 
     /// Everything that it has recorded so far, a JSON value a request.
