@@ -96,7 +96,7 @@ impl Gateway {
 
     /// Tells it to end (SIGTERM) and waits until it has.
     pub fn stop(&mut self) {
-        self.signal("-TERM", self.pid());
+        self.signal("TERM");
         let _ = self.child.wait();
     }
 
@@ -274,6 +274,13 @@ impl Gateway {
             .ok()
     }
 
+    /// Sends a signal by name (`TERM`) to the process that was started.
+    pub fn signal(&self, name: &str) {
+        // the shell's own `kill`: a small system has no other
+        let line = format!("kill -{name} {}", self.pid());
+        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
+    }
+
     /// Whether the process that was started has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
@@ -294,7 +301,9 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         // a successor is nobody's child
         if let Some(pid) = self.serving().filter(|pid| *pid != self.child.id()) {
-            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            let _ = Command::new("sh")
+                .args(["-c", &format!("kill -KILL {pid}")])
+                .status();
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
