@@ -224,7 +224,10 @@ impl Start {
                 .stderr(err)
                 .spawn()
                 .unwrap();
-            if is_up(&mut child, [admin, http, https]) {
+            // a whole configuration need not use all of them
+            let named = |address: &SocketAddr| yaml.contains(&address.to_string());
+            let listeners: Vec<SocketAddr> = [admin, http, https].into_iter().filter(named).collect();
+            if is_up(&mut child, &listeners) {
                 return Gateway {
                     https,
                     http,
@@ -247,7 +250,7 @@ impl Start {
 }
 
 /// Waits until every listener takes connections.
-fn is_up(child: &mut Child, listeners: [SocketAddr; 3]) -> bool {
+fn is_up(child: &mut Child, listeners: &[SocketAddr]) -> bool {
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
         if child.try_wait().unwrap().is_some() {
