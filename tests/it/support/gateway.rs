@@ -199,7 +199,13 @@ impl Start {
                 .stderr(err)
                 .spawn()
                 .unwrap();
-            if is_up(&mut child, admin) {
+            let addresses =
+                [https, http, admin].map(|address| yaml.contains(&address.to_string()).then_some(address));
+            if addresses
+                .iter()
+                .flatten()
+                .all(|address| is_up(&mut child, *address))
+            {
                 return Gateway {
                     https,
                     http,
@@ -221,15 +227,14 @@ impl Start {
     }
 }
 
-/// All listeners answer once the admin port does: it is added last. Waits for all the same.
-fn is_up(child: &mut Child, admin: SocketAddr) -> bool {
+/// Waits for one address; each service starts to listen on a thread of its own, in no order.
+fn is_up(child: &mut Child, address: SocketAddr) -> bool {
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        if std::net::TcpStream::connect(admin).is_ok() {
-            std::thread::sleep(Duration::from_millis(30));
+        if std::net::TcpStream::connect(address).is_ok() {
             return true;
         }
         std::thread::sleep(Duration::from_millis(10));
