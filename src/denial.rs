@@ -359,12 +359,13 @@ impl Denial {
         }
     }
 
-    /// Whether the connection is in a state that only closing it ends safely.
+    /// Whether the connection ends with it: its state is unknown, or, after an upstream failed, Pingora ends it.
     #[must_use]
     pub fn closes(&self) -> bool {
         matches!(
             self,
             Denial::Malformed(_)
+                | Denial::Upstream(_)
                 | Denial::Content(ContentError::TooLarge | ContentError::Incomplete | ContentError::TooSlow)
                 | Denial::Internal
         )

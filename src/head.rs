@@ -7,8 +7,10 @@
 //! Sources: RFC 9110 section 7.2 (Host), RFC 9112 section 6 (framing), RFC 3986 section 3.3 (paths).
 
 mod authority;
+mod connection;
 mod framing;
 mod path;
+mod wire;
 
 use http::header::HeaderMap;
 use http::{Method, Uri, Version};
@@ -18,6 +20,7 @@ pub(crate) use authority::is_name as is_host_name;
 pub use framing::BodyLength;
 pub use path::CanonicalPath;
 pub(crate) use path::canonical as canonical_path;
+pub use wire::check_wire;
 
 /// Why a head is not understood in exactly one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +59,8 @@ pub enum Malformed {
     Connection,
     /// CONNECT or TRACE.
     Method,
+    /// Lines that do not end in CRLF, folded lines, or blanks where none belong (RFC 9112 sections 2 to 5).
+    Syntax,
 }
 
 impl Malformed {
@@ -78,6 +83,7 @@ impl Malformed {
         Malformed::FramingConflict,
         Malformed::Connection,
         Malformed::Method,
+        Malformed::Syntax,
     ];
 
     /// Stable word for records, metrics and problem documents.
@@ -101,6 +107,7 @@ impl Malformed {
             Malformed::FramingConflict => "framing_conflict",
             Malformed::Connection => "connection_nomination",
             Malformed::Method => "method_forbidden",
+            Malformed::Syntax => "head_syntax",
         }
     }
 }
@@ -141,7 +148,9 @@ impl Head {
             return Err(Malformed::Method);
         }
         let host = Host::parse(raw.uri, raw.headers, raw.version)?;
+        connection::check(raw.headers)?;
         let body = BodyLength::parse(raw.headers, raw.version, raw.ended)?;
+        connection::check(raw.headers)?;
         let path = CanonicalPath::parse(raw.uri)?;
         path::check_query(raw.uri.query())?;
         Ok(Head {
@@ -184,10 +193,14 @@ impl Head {
         self.uri.query()
     }
 
-    /// Whether the target as sent already is the canonical one, so that it can go upstream untouched.
+    /// Whether these bytes are the canonical target already, so that they can go upstream untouched.
     #[must_use]
-    pub fn is_verbatim(&self) -> bool {
-        self.path.is_verbatim() && self.uri.scheme().is_none() && self.uri.authority().is_none()
+    pub fn is_target(&self, bytes: &[u8]) -> bool {
+        match (bytes.strip_prefix(self.path().as_bytes()), self.query()) {
+            (Some([]), None) => true,
+            (Some([b'?', rest @ ..]), Some(query)) => rest == query.as_bytes(),
+            _ => false,
+        }
     }
 
     /// Path and query in canonical form.
@@ -246,13 +259,19 @@ mod tests {
             ("api.example", "/v1/vehicles/1HG", Some("full=yes"))
         );
         assert_eq!(head.authority(), "api.example:8443");
-        assert!(head.is_verbatim());
+        assert!(head.is_target(b"/v1/vehicles/1HG?full=yes"));
+        for other in [
+            "/v1/vehicles/1HG",
+            "/v1/vehicles/1HG?full=ye",
+            "http://api.example/v1/vehicles/1HG?full=yes",
+        ] {
+            assert!(!head.is_target(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]
     fn absolute_form_must_agree_with_host() {
         let same = head("GET", "http://api.example/x", &[("host", "api.example")]).unwrap();
-        assert!(!same.is_verbatim());
         assert_eq!(same.target(), "/x");
         assert_eq!(
             head("GET", "http://other/x", &[("host", "api.example")]).unwrap_err(),

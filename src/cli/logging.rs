@@ -33,11 +33,20 @@ impl Log for Messages {
             let (level, target) = (record.level(), record.target());
             // one line a message, whatever is in it
             let text = record.args().to_string().replace(char::is_control, " ");
+            let text = without_bytes(target, &text);
             let _ = writeln!(std::io::stderr(), "{time} {level:<5} {target}: {text}");
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Pingora quotes what it could not read, credentials included, after this word.
+fn without_bytes<'a>(target: &str, text: &'a str) -> &'a str {
+    match text.split_once("buf: ") {
+        Some((before, _)) if !target.starts_with("durward") => before,
+        _ => text,
+    }
 }
 
 /// Starts printing messages.

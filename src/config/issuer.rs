@@ -54,7 +54,7 @@ pub struct Jwks {
     /// How long keys that cannot be refreshed stay in use, at least `cache`. Default: 1h.
     #[serde(default)]
     pub max_stale: Option<Span>,
-    /// Least time between two fetches because of an unknown `kid`. Default: 10s.
+    /// Least time between two fetches because of an unknown `kid`, unless the last one brought new keys. Default: 10s.
     #[serde(default)]
     pub cooldown: Option<Span>,
     /// Deadline of one fetch, 100ms to 30s. Default: 3s.

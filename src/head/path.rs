@@ -19,10 +19,6 @@ impl CanonicalPath {
     pub(super) fn as_str<'a>(&'a self, uri: &'a Uri) -> &'a str {
         self.0.as_deref().unwrap_or_else(|| uri.path())
     }
-
-    pub(super) fn is_verbatim(&self) -> bool {
-        self.0.is_none()
-    }
 }
 
 /// Checks a path and makes it canonical; `None` where it already is.

@@ -1,5 +1,6 @@
 //! What is known of one request while it is under way. It records itself when it goes, however it goes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::clock::UnixTime;
 use crate::denial::Denial;
 use crate::gateway::live::{Live, Running};
 use crate::gateway::policy::Public;
-use crate::gateway::{Access, Gateway, Route};
+use crate::gateway::{Access, Gateway, Route, RouteId};
 use crate::head::Head;
 use crate::pipeline::Admitted;
 use crate::request::Peer;
@@ -51,8 +52,8 @@ pub struct RequestCtx {
     pub(super) hsts: Option<HeaderValue>,
     /// Bytes of body read so far.
     pub(super) received: u64,
-    /// Attempts to connect so far.
-    pub(super) attempts: u8,
+    /// Targets that no connection could be made to.
+    pub(super) tried: Vec<SocketAddr>,
     /// When the first target was chosen.
     pub(super) forwarded: Option<Instant>,
     /// Whether a connection to the upstream was had.
@@ -90,7 +91,7 @@ impl RequestCtx {
             trace: Trace::default(),
             hsts: None,
             received: 0,
-            attempts: 0,
+            tried: Vec::new(),
             forwarded: None,
             connected: false,
             replacement: None,
@@ -124,7 +125,17 @@ impl RequestCtx {
 
     /// The upstream that the ticket leads to. No ticket, no upstream.
     pub(super) fn upstream(&self) -> Option<&Upstream> {
-        let route = self.gateway().route(self.admitted()?.route())?;
+        self.upstream_of(self.admitted()?.route())
+    }
+
+    /// The upstream that was asked, whatever came of it.
+    fn asked(&self) -> Option<&Upstream> {
+        self.forwarded?;
+        self.upstream_of(self.trace.route?)
+    }
+
+    fn upstream_of(&self, route: RouteId) -> Option<&Upstream> {
+        let route = self.gateway().route(route)?;
         match route.action {
             crate::gateway::Action::Upstream(index) => self.gateway().upstreams.get(index),
             crate::gateway::Action::Respond { .. } => None,
@@ -251,10 +262,10 @@ impl RequestCtx {
             },
             gate: denial.map(|denial| denial.gate().as_str()),
             reason,
-            upstream: self.upstream().map(|upstream| &*upstream.name),
+            upstream: self.asked().map(|upstream| &*upstream.name),
             config: gateway.hash.get(..12).unwrap_or_default(),
         };
-        self.telemetry.records.write(record.line());
+        record.with_line(|line| self.telemetry.records.write(line));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::denial::{ContentError, Denial, Verdict};
 use crate::gates::content::BodyPlan;
 use crate::gates::network::client_address;
 use crate::gateway::Action;
-use crate::head::{Head, RawHead};
+use crate::head::{Head, RawHead, check_wire};
 use crate::listener::tls::Secured;
 use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
@@ -77,6 +77,9 @@ impl Request for Live<'_> {
 
 async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted> {
     let ended = session.is_body_empty();
+    if let Some(http1) = session.as_downstream().as_http1() {
+        check_wire(&http1.get_headers_raw_bytes()).map_err(Denial::Malformed)?;
+    }
     let request = session.req_header();
     let raw = RawHead {
         method: &request.method,

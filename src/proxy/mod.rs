@@ -16,7 +16,7 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::RequestCtx;
 
@@ -108,11 +108,11 @@ impl ProxyHttp for Durward {
     fn fail_to_connect(
         &self,
         _session: &mut Session,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         ctx: &mut RequestCtx,
         error: Box<Error>,
     ) -> Box<Error> {
-        upstream::not_connected(ctx, error)
+        upstream::not_connected(peer, ctx, error)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
@@ -121,6 +121,23 @@ impl ProxyHttp for Durward {
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &RequestCtx, _error: &Error) -> bool {
         // the record of the request tells it, without the request's path and query
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &RequestCtx) -> String {
+        // for messages about attempts that are made again: not the request's path and query either
+        ctx.id.to_string()
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        ctx: &RequestCtx,
+        error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        // as above
+        log::info!(target: "durward::upstream", "{}: tried again after {}", ctx.id, error.etype().as_str());
         true
     }
 

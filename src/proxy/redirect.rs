@@ -16,7 +16,7 @@ use super::reply;
 use crate::clock::UnixTime;
 use crate::denial::{Denial, PlainHttp, Verdict};
 use crate::gateway::live::Live;
-use crate::head::{BodyLength, Head, RawHead};
+use crate::head::{BodyLength, Head, RawHead, check_wire};
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Record, seconds, timestamp};
 
@@ -52,7 +52,10 @@ impl ServeHttp for Redirect {
             headers: &request.headers,
             ended,
         };
-        let head = Head::parse(raw);
+        let wire = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+        let head = wire
+            .map_or(Ok(()), |bytes| check_wire(&bytes))
+            .and_then(|()| Head::parse(raw));
         let judged = match &head {
             Ok(head) => self.location(head, &request.headers),
             Err(why) => Err(Denial::Malformed(*why)),
@@ -131,7 +134,7 @@ impl Redirect {
             config: running.gateway.hash.get(..12).unwrap_or_default(),
             ..Record::plain()
         };
-        self.telemetry.records.write(record.line());
+        record.with_line(|line| self.telemetry.records.write(line));
     }
 }
 

@@ -133,9 +133,10 @@ async fn write(
     // a small body is read to its end so that the connection can go on
     let goes_on = !closes && is_worth_reading(ctx, session);
     if unread && goes_on {
-        session
-            .as_downstream_mut()
-            .set_total_drain_timeout(Some(DRAIN_TIME));
+        let downstream = session.as_downstream_mut();
+        // otherwise Pingora closes as soon as it answers before the body was read
+        downstream.set_close_on_response_before_downstream_finish(false);
+        downstream.set_total_drain_timeout(Some(DRAIN_TIME));
     } else if closes || unread {
         session.set_keepalive(None);
     }

@@ -1,7 +1,8 @@
 //! What leaves: upstreams' answers without what they give away (S39).
 
 use bytes::Bytes;
-use http::{Method, Uri, header};
+use http::header::{self, HeaderName};
+use http::{HeaderValue, Method};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, Result};
 use pingora_proxy::Session;
@@ -14,8 +15,9 @@ use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
 
 /// What services run on is nobody's business.
-const FINGERPRINTS: [&str; 8] = [
+const FINGERPRINTS: [&str; 9] = [
     "server",
+    "via",
     "x-powered-by",
     "x-aspnet-version",
     "x-aspnetmvc-version",
@@ -23,6 +25,16 @@ const FINGERPRINTS: [&str; 8] = [
     "x-generator",
     "x-debug-token",
     "x-backend-server",
+];
+
+/// Meant for us alone (RFC 9110 section 7.6.1), beside what `Connection` names. Pingora writes `Connection` itself.
+const HOP_BY_HOP: [&str; 6] = [
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "te",
+    "upgrade",
 ];
 
 /// Cleans the head of an answer.
@@ -37,6 +49,7 @@ pub(super) fn clean(
     for name in FINGERPRINTS {
         response.remove_header(name);
     }
+    end_hop(response);
     // an informational response is followed by the real one
     if response.status.is_informational() {
         return Ok(());
@@ -44,14 +57,14 @@ pub(super) fn clean(
     if ctx.is_draining() {
         session.set_keepalive(None);
     }
-    if let Some(location) = location(response, ctx) {
-        response.insert_header(header::LOCATION, location)?;
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        hide_address(response, &name, ctx)?;
     }
     let replace = response.status.is_server_error()
         && ctx
             .upstream()
             .is_some_and(|upstream| upstream.replace_error_bodies)
-        && session.req_header().method != Method::HEAD;
+        && !is_empty(response);
     if replace {
         let body = reply::problem(
             &Denial::Upstream(UpstreamError::Failed(response.status.as_u16())),
@@ -68,8 +81,9 @@ pub(super) fn clean(
         response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
         response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
         response.insert_header(header::CACHE_CONTROL, "no-store")?;
+        // HEAD tells of the body that GET would have had
+        ctx.replaces = session.req_header().method != Method::HEAD;
         ctx.replacement = Some(body);
-        ctx.replaces = true;
     }
     if let Some(standing) = ctx.admitted().and_then(Admitted::standing) {
         reply::rate_limit(response, ctx, &standing)?;
@@ -92,23 +106,141 @@ pub(super) fn body(
     Ok(None)
 }
 
-/// `Location` without the upstream's own address: the client could not go there, and should not know.
-fn location(response: &ResponseHeader, ctx: &RequestCtx) -> Option<String> {
-    let location: Uri = response
+/// Without a body there is nothing to hide, and nowhere to put another: Pingora has ended the answer with its head.
+fn is_empty(response: &ResponseHeader) -> bool {
+    response
         .headers
-        .get(header::LOCATION)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()?;
-    let authority = location.authority()?.as_str();
-    let is_internal = ctx
-        .upstream()
-        .is_some_and(|upstream: &Upstream| upstream.is_at(authority));
-    is_internal.then(|| {
-        location
-            .path_and_query()
-            .map_or("/", |target| target.as_str())
-            .to_owned()
-    })
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|length| length.as_bytes() == b"0")
+}
+
+/// Removes what the upstream said to its next hop only.
+fn end_hop(response: &mut ResponseHeader) {
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        // how long the body is, is not for it to take back
+        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
+        .collect();
+    for name in &nominated {
+        response.remove_header(name);
+    }
+    for name in HOP_BY_HOP {
+        response.remove_header(name);
+    }
+}
+
+/// Takes the upstream's own address out of a reference: the client could not go there, and should not know.
+fn hide_address(response: &mut ResponseHeader, name: &HeaderName, ctx: &RequestCtx) -> Result<()> {
+    let Some(upstream) = ctx.upstream() else {
+        return Ok(());
+    };
+    let values = response.headers.get_all(name).iter();
+    let hidden: Vec<Option<Vec<u8>>> = values.map(|value| relative(value.as_bytes(), upstream)).collect();
+    if hidden.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let values: Vec<_> = response.headers.get_all(name).iter().cloned().collect();
+    response.remove_header(name);
+    for (value, hidden) in values.into_iter().zip(hidden) {
+        match hidden.map(|hidden| HeaderValue::from_bytes(&hidden)) {
+            None => _ = response.append_header(name.clone(), value)?,
+            Some(Ok(hidden)) => _ = response.append_header(name.clone(), hidden)?,
+            // a part of a header value is one
+            Some(Err(_)) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What is left of a reference (RFC 3986 section 4) to the upstream itself. Read as browsers read it, not as a strict
+/// parser does: what that would refuse would leave as it is.
+fn relative(reference: &[u8], upstream: &Upstream) -> Option<Vec<u8>> {
+    let scheme = ["http://", "https://", "//"].iter().find(|scheme| {
+        reference
+            .get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+    })?;
+    let rest = reference.get(scheme.len()..)?;
+    let end = rest
+        .iter()
+        .position(|byte| b"/?#\\".contains(byte))
+        .unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(end)?;
+    let authority = authority.rsplit(|byte| *byte == b'@').next()?;
+    if !upstream.is_at(std::str::from_utf8(authority).ok()?) {
+        return None;
+    }
+    // what begins with two slashes, or what browsers take for slashes, would name another host
+    let lead = match target {
+        [b'\\', ..] | [b'/', b'/' | b'\\', ..] => "/.",
+        [b'/', ..] => "",
+        _ => "/",
+    };
+    Some([lead.as_bytes(), target].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::upstream::balance::Schedule;
+    use crate::upstream::resolve::Named;
+    use crate::upstream::{Target, Timeouts, Tls};
+
+    // S39
+    #[test]
+    fn references_to_the_upstream_itself_lose_its_address_and_no_others() {
+        let second = Duration::from_secs(1);
+        let upstream = Upstream {
+            name: "o".into(),
+            targets: [
+                Target::Fixed("10.0.0.7:8080".parse().unwrap()),
+                Target::Fixed("[fd00::7]:8080".parse().unwrap()),
+                Target::Named(Named::new("liens.internal:8080".to_owned())),
+            ]
+            .into(),
+            schedule: Schedule::new(&[1, 1, 1]),
+            tls: Some(Tls {
+                server_name: "vehicles.internal".to_owned(),
+                ca: None,
+                group_key: 1,
+            }),
+            timeouts: Timeouts {
+                connect: second,
+                read: second,
+                write: second,
+                total: second,
+            },
+            idle: second,
+            connect_retries: 1,
+            replace_error_bodies: true,
+        };
+        for (reference, expected) in [
+            ("http://10.0.0.7:8080/a?b#c", Some("/a?b#c")),
+            ("HTTPS://10.0.0.7/a", Some("/a")),
+            ("//10.0.0.7:8080", Some("/")),
+            ("http://[fd00::7]:8080/a", Some("/a")),
+            ("http://[fd00::7]/a", Some("/a")),
+            ("http://Liens.Internal/a", Some("/a")),
+            ("https://vehicles.internal?q", Some("/?q")),
+            ("https://user:pw@vehicles.internal/a b", Some("/a b")),
+            ("http://10.0.0.7:8080//evil.example/", Some("/.//evil.example/")),
+            ("http://10.0.0.7:8080/\\evil.example/", Some("/./\\evil.example/")),
+            ("http://10.0.0.7:8080\\evil.example/", Some("/.\\evil.example/")),
+            ("/a", None),
+            ("a", None),
+            ("https://elsewhere.example/http://10.0.0.7/", None),
+            ("https://10.0.0.7.example/", None),
+            ("ftp://10.0.0.7/", None),
+        ] {
+            let found = relative(reference.as_bytes(), &upstream);
+            let found = found.map(|found| String::from_utf8(found).unwrap());
+            assert_eq!(found.as_deref(), expected, "{reference}");
+        }
+    }
 }

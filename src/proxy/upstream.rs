@@ -4,17 +4,18 @@
 
 use std::time::{Duration, Instant};
 
-use http::header;
+use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
 use pingora::http::RequestHeader;
 use pingora_core::protocols::ALPN;
-use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::context::{Phase, RequestCtx};
 use super::{forwarded, reply};
 use crate::denial::{ContentError, Denial, UpstreamError};
+use crate::head::Malformed;
 use crate::identity::Identity;
 
 /// No target has an address.
@@ -30,7 +31,7 @@ pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     let Some(upstream) = ctx.upstream() else {
         return Error::e_explain(ErrorType::InternalError, "no ticket");
     };
-    let Some(address) = upstream.next() else {
+    let Some(address) = upstream.next(&ctx.tried) else {
         return Err(Error::explain(UNRESOLVED, "no target has an address").into_up());
     };
     let timeouts = upstream.timeouts;
@@ -66,7 +67,8 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     let (Some(admitted), Some(head)) = (ctx.admitted(), ctx.head.as_ref()) else {
         return Error::e_explain(ErrorType::InternalError, "no ticket");
     };
-    if !head.is_verbatim() {
+    // not the URI is compared but what Pingora would send: it keeps an absolute-form aside, as it came
+    if !head.is_target(request.raw_path()) {
         let target = head.target();
         let target: PathAndQuery = target
             .parse()
@@ -80,6 +82,7 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     {
         request.insert_header(header::HOST, head.authority())?;
     }
+    join_cookies(request)?;
 
     let ours = &ctx.gateway().identity_headers;
     let foreign: Vec<_> = request
@@ -99,12 +102,28 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     forwarded::write(&session.req_header().headers, request, head, ctx)
 }
 
+/// HTTP/2 may split the field; HTTP/1.1 knows it once (RFC 9113 section 8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let cookies: Vec<&[u8]> = request
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if cookies.len() < 2 {
+        return Ok(());
+    }
+    let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+        .map_err(|why| Error::because(ErrorType::InternalError, "cookies", why))?;
+    request.insert_header(header::COOKIE, joined)
+}
+
 /// No connection: another target, while the upstream allows it.
-pub(super) fn not_connected(ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
+pub(super) fn not_connected(peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
     let retries = ctx.upstream().map_or(0, |upstream| upstream.connect_retries);
     // a certificate that is not acceptable is no reason to try elsewhere: somebody may be in between
-    if ctx.attempts < retries && !is_tls(error.etype()) {
-        ctx.attempts += 1;
+    if ctx.tried.len() < usize::from(retries) && !is_tls(error.etype()) {
+        ctx.tried.extend(peer.address().as_inet().copied());
         error.set_retry(true);
     }
     error
@@ -128,10 +147,9 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Reque
     } else if let Err(why) = reply::deny(session, ctx, denial).await {
         log::debug!(target: "durward::proxy", "the client did not take the answer: {why}");
     }
-    let reusable = !answered && session.as_downstream_mut().is_body_done();
     FailToProxy {
         error_code: code,
-        can_reuse_downstream: reusable,
+        can_reuse_downstream: false,
     }
 }
 
@@ -144,11 +162,12 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
         ErrorSource::Downstream => match etype {
             ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed => None,
             ErrorType::ReadTimedout => Some(Denial::Content(ContentError::TooSlow)),
+            // Pingora refuses some of what may be nominated in `Connection`
+            ErrorType::InvalidHTTPHeader => Some(Denial::Malformed(Malformed::Connection)),
             _ => Some(Denial::Content(ContentError::Incomplete)),
         },
         ErrorSource::Internal | ErrorSource::Unset if matches!(etype, ErrorType::HTTPStatus(400)) => {
-            // Pingora itself refuses what the client nominated in `Connection`
-            Some(Denial::Malformed(crate::head::Malformed::Connection))
+            Some(Denial::Malformed(Malformed::Connection))
         }
         ErrorSource::Internal | ErrorSource::Unset | ErrorSource::Upstream => Some(match etype {
             ErrorType::Custom("Unresolved") => Denial::Upstream(UpstreamError::Unresolved),

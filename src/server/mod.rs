@@ -14,7 +14,7 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
-use pingora_proxy::http_proxy_service_with_name;
+use pingora_proxy::http_proxy;
 
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +27,7 @@ use crate::gates::authn::{KeysFrom, crypto};
 use crate::gateway::live::Live;
 use crate::gateway::reload::Watched;
 use crate::gateway::{Gateway, Purpose};
+use crate::listener::door::Door;
 use crate::listener::tls;
 use crate::proxy::Durward;
 use crate::proxy::redirect::Redirect;
@@ -141,7 +142,8 @@ fn add_listeners(
 ) -> pingora_core::Result<()> {
     let running = live.current();
     let durward = Durward::new(live.clone(), telemetry.clone());
-    let mut proxy = http_proxy_service_with_name(&server.configuration, durward, "proxy");
+    let door = Door::new(http_proxy(&server.configuration, durward));
+    let mut proxy = Service::new("proxy".to_owned(), door);
     let mut proxies = false;
     for (index, listener) in running.gateway.listeners.iter().enumerate() {
         let address = listener.address.to_string();

@@ -17,10 +17,13 @@ use tokio::time::sleep;
 
 use super::state::StateDir;
 use crate::lifecycle::Lifecycle;
+use crate::listener::door::MOMENT;
 use crate::telemetry::Telemetry;
 
-/// How often an ending process looks whether it is idle, and how often it must be so in a row.
-const IDLE: (Duration, u32) = (Duration::from_millis(50), 4);
+/// How often an ending process looks whether it is idle, and how often it must be so in a row: together longer than
+/// [`MOMENT`], in which the last connections may still send their first request.
+const IDLE: (Duration, u32) = (Duration::from_millis(50), 30);
+const _: () = assert!(IDLE.0.as_millis() * IDLE.1 as u128 > MOMENT.as_millis());
 
 /// Listens for signals.
 pub(super) struct Signals {

@@ -73,7 +73,7 @@ impl Admin {
                     .gateway
                     .upstreams
                     .iter()
-                    .filter(|upstream| upstream.next().is_none())
+                    .filter(|upstream| !upstream.is_resolved())
                 {
                     failing.push(json!({ "dependency": "upstream", "upstream": &*upstream.name }));
                 }

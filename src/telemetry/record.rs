@@ -3,6 +3,7 @@
 //! Field names are those of OpenTelemetry's semantic conventions where it has one, `durward.*` where not. Headers, query
 //! values and tokens have no field here, so they cannot appear.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -150,16 +151,17 @@ impl Record<'_> {
         }
     }
 
-    /// The line, with its end.
-    #[must_use]
-    pub fn line(&self) -> Vec<u8> {
-        let mut line = Vec::with_capacity(1024);
-        // writing to memory does not fail, and every field can be written
-        if serde_json::to_writer(&mut line, self).is_err() {
+    /// Hands the line, with its end, to `then`.
+    pub fn with_line(&self, then: impl FnOnce(&[u8])) {
+        thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        LINE.with_borrow_mut(|line| {
             line.clear();
-        }
-        line.push(b'\n');
-        line
+            // writing to memory does not fail, and every field can be written
+            if serde_json::to_writer(&mut *line, self).is_ok() {
+                line.push(b'\n');
+                then(line);
+            }
+        });
     }
 }
 

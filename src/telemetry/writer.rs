@@ -1,29 +1,43 @@
-//! The way from a request to the sink: a bounded queue and one thread that writes. A request never waits for a disk:
-//! when the queue is full, the record is dropped and counted.
+//! The way from a request to the sink: a bounded buffer and one thread that empties it every few milliseconds.
+//!
+//! A request never waits for a disk, and does not even wake the thread, but for the first record of a batch: it copies its
+//! line into the buffer. When the buffer is full, the record is dropped and counted.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::gateway::{Records, RecordsTo};
+
+/// How long records are gathered before they are written.
+const BATCH: Duration = Duration::from_millis(10);
 
 /// Hands records to the writing thread.
 #[derive(Debug)]
 pub struct Writer {
-    queue: Option<SyncSender<Message>>,
-    dropped: Arc<AtomicU64>,
+    shared: Option<Arc<Shared>>,
+    writing: Option<Thread>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Debug)]
-enum Message {
-    Line(Vec<u8>),
-    End,
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Batch>,
+    most: usize,
+    dropped: AtomicU64,
+    ended: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    lines: usize,
+    bytes: Vec<u8>,
 }
 
 impl Writer {
@@ -32,12 +46,11 @@ impl Writer {
     /// # Errors
     /// The file cannot be opened or the thread not started.
     pub fn start(records: &Records) -> io::Result<Writer> {
-        let dropped = Arc::new(AtomicU64::new(0));
         let sink: Box<dyn Write + Send> = match &records.to {
             RecordsTo::Off => {
                 return Ok(Writer {
-                    queue: None,
-                    dropped,
+                    shared: None,
+                    writing: None,
                     thread: Mutex::new(None),
                 });
             }
@@ -50,14 +63,17 @@ impl Writer {
                     .open(path)?,
             ),
         };
-        let (queue, lines) = sync_channel(records.queue);
-        let lost = dropped.clone();
+        let shared = Arc::new(Shared {
+            most: records.queue,
+            ..Shared::default()
+        });
+        let theirs = shared.clone();
         let thread = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || write(&lines, sink, &lost))?;
+            .spawn(move || theirs.write(sink))?;
         Ok(Writer {
-            queue: Some(queue),
-            dropped,
+            shared: Some(shared),
+            writing: Some(thread.thread().clone()),
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -65,64 +81,102 @@ impl Writer {
     /// Whether records are wanted at all.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.queue.is_some()
+        self.shared.is_some()
     }
 
-    /// Hands a line on, or drops it. Never waits.
-    pub fn write(&self, line: Vec<u8>) {
-        if let Some(queue) = &self.queue
-            && queue.try_send(Message::Line(line)).is_err()
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    /// Hands a line on, or drops it. Never waits for the sink.
+    pub fn write(&self, line: &[u8]) {
+        let Some(shared) = &self.shared else { return };
+        let mut waiting = shared.waiting.lock();
+        if waiting.lines >= shared.most {
+            shared.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_first = waiting.lines == 0;
+        waiting.lines += 1;
+        waiting.bytes.extend_from_slice(line);
+        drop(waiting);
+        if is_first && let Some(writing) = &self.writing {
+            writing.unpark();
         }
     }
 
-    /// Records lost so far: the queue was full, or the sink failed.
+    /// Records lost so far: the buffer was full, or the sink failed.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.shared
+            .as_ref()
+            .map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
     }
 
     /// Writes what waits and ends the thread; for the end of the process.
     pub fn finish(&self) {
-        let Some(queue) = &self.queue else { return };
-        // a full queue empties itself; give it a moment rather than lose the last lines
-        for _ in 0..100 {
-            if queue.try_send(Message::End).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        let Some(shared) = &self.shared else { return };
+        shared.ended.store(true, Ordering::Release);
+        if let Some(writing) = &self.writing {
+            writing.unpark();
         }
-        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        let thread = self.thread.lock().take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             log::error!(target: "durward::records", "the writer of records ended early");
         }
     }
 }
 
-fn write(lines: &Receiver<Message>, sink: Box<dyn Write + Send>, dropped: &AtomicU64) {
-    let mut sink = BufWriter::with_capacity(64 * 1024, sink);
-    while let Ok(first) = lines.recv() {
-        // everything that waits goes out in one write
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Line(line) => count(sink.write_all(&line), dropped),
-                Message::End => {
-                    count(sink.flush(), dropped);
-                    return;
+impl Shared {
+    fn write(&self, mut sink: Box<dyn Write + Send>) {
+        let mut batch = Batch::default();
+        let mut failing = false;
+        loop {
+            let ended = self.ended.load(Ordering::Acquire);
+            // two buffers change places, so that neither is ever allocated anew
+            std::mem::swap(&mut batch, &mut *self.waiting.lock());
+            if batch.lines > 0 {
+                let outcome = sink.write_all(&batch.bytes).and_then(|()| sink.flush());
+                if let Err(why) = &outcome {
+                    let lost = u64::try_from(batch.lines).unwrap_or(u64::MAX);
+                    self.dropped.fetch_add(lost, Ordering::Relaxed);
+                    if !failing {
+                        log::error!(target: "durward::records", "records cannot be written: {why}");
+                    }
                 }
+                failing = outcome.is_err();
+                batch.lines = 0;
+                batch.bytes.clear();
+            } else if ended {
+                return;
+            } else {
+                std::thread::park();
             }
-            next = lines.try_recv().ok();
+            if !ended {
+                std::thread::sleep(BATCH);
+            }
         }
-        count(sink.flush(), dropped);
     }
 }
 
-fn count(written: io::Result<()>, dropped: &AtomicU64) {
-    if let Err(why) = written
-        && dropped.fetch_add(1, Ordering::Relaxed) == 0
-    {
-        log::error!(target: "durward::records", "records cannot be written: {why}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_written_before_the_end_and_what_does_not_fit_is_counted() {
+        let path = std::env::temp_dir().join(format!("durward-records-{}", std::process::id()));
+        let writer = Writer::start(&Records {
+            to: RecordsTo::File(path.clone()),
+            queue: 100,
+        })
+        .unwrap();
+        let lines = 1000;
+        for n in 0..lines {
+            writer.write(format!("{n}\n").as_bytes());
+        }
+        writer.finish();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let written = u64::try_from(text.lines().count()).unwrap();
+        assert_eq!(written + writer.dropped(), lines);
+        assert!(written >= 100, "{written}");
+        assert!(text.starts_with("0\n1\n2\n"));
     }
 }

@@ -71,7 +71,10 @@ impl Upstream {
     /// Whether `authority` (host, or host and port) is one of its own addresses or its TLS name.
     #[must_use]
     pub fn is_at(&self, authority: &str) -> bool {
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => authority,
+        };
         self.tls
             .as_ref()
             .is_some_and(|tls| tls.server_name.eq_ignore_ascii_case(host))
@@ -87,15 +90,36 @@ impl Upstream {
             })
     }
 
-    /// The next address, in turn by weight; targets without an address are passed over. `None`: none has one.
+    /// The next address, in turn by weight; targets without an address are passed over, and those that were `tried`
+    /// already as long as there are others. `None`: none has an address.
     #[must_use]
-    pub fn next(&self) -> Option<SocketAddr> {
-        (0..self.targets.len())
-            .find_map(|_| self.targets.get(self.schedule.next())?.address())
-            .or_else(|| {
-                // the turns of a heavy target without address may have filled the loop above
-                self.targets.iter().find_map(Target::address)
-            })
+    pub fn next(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        let turn = self.schedule.next();
+        let scheduled = self.targets.get(turn).and_then(Target::address);
+        if let Some(address) = scheduled.filter(|address| !tried.contains(address)) {
+            return Some(address);
+        }
+        // from the one whose turn it was, so that the others share what it cannot take
+        let others = || {
+            self.targets
+                .iter()
+                .cycle()
+                .skip(turn)
+                .take(self.targets.len())
+                .filter_map(Target::address)
+        };
+        others()
+            .find(|address| !tried.contains(address))
+            .or_else(|| others().next())
+    }
+
+    /// Whether any target has an address. Takes nobody's turn.
+    #[must_use]
+    pub fn is_resolved(&self) -> bool {
+        self.targets.iter().any(|target| match target {
+            Target::Fixed(_) => true,
+            Target::Named(named) => named.is_resolved(),
+        })
     }
 }
 

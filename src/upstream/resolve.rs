@@ -38,6 +38,12 @@ impl Named {
         addresses.get(turn.checked_rem(addresses.len())?).copied()
     }
 
+    /// Whether it has an address.
+    #[must_use]
+    pub fn is_resolved(&self) -> bool {
+        !self.addresses.load().is_empty()
+    }
+
     /// Looks the name up once.
     pub async fn resolve(&self) {
         match tokio::net::lookup_host(&self.name).await {

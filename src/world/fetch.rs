@@ -52,6 +52,15 @@ impl KeysUrl {
     }
 }
 
+/// Gets keys from where they are.
+pub trait Fetch {
+    /// Gets them once, within the deadline of `from`.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    fn keys(&self, from: &KeysUrl) -> impl Future<Output = Result<KeySet, FetchError>> + Send;
+}
+
 /// Fetches the keys of one source.
 #[derive(Debug)]
 pub struct Fetcher {
@@ -111,14 +120,6 @@ impl Fetcher {
         })
     }
 
-    /// # Errors
-    /// See [`FetchError`].
-    pub async fn keys(&self, from: &KeysUrl) -> Result<KeySet, FetchError> {
-        tokio::time::timeout(from.timeout, self.fetch(&from.url))
-            .await
-            .map_err(|_| FetchError::Timeout)?
-    }
-
     async fn fetch(&self, url: &Uri) -> Result<KeySet, FetchError> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = url.clone();
@@ -150,6 +151,14 @@ impl Fetcher {
             .await
             .map_err(|e| FetchError::Body(e.to_string()))?;
         KeySet::parse(&body.to_bytes()).map_err(|e| FetchError::Keys(e.to_string()))
+    }
+}
+
+impl Fetch for Fetcher {
+    async fn keys(&self, from: &KeysUrl) -> Result<KeySet, FetchError> {
+        tokio::time::timeout(from.timeout, self.fetch(&from.url))
+            .await
+            .map_err(|_| FetchError::Timeout)?
     }
 }
 

@@ -1,8 +1,9 @@
 //! The keys of one issuer, kept fresh.
 //!
 //! States: fresh (younger than `cache`), stale but in use (younger than `max_stale`), unavailable. A fetch happens in the
-//! background when keys stop being fresh, and at once when a token names a key that is not there; the latter at most once
-//! in a `cooldown`, however many tokens ask (S50, S51, U1 to U3). Everybody who needs the answer waits for the one fetch.
+//! background when keys stop being fresh, and at once when a token names a key that is not there (S50, S51, U1 to U3).
+//! Everybody who needs the answer waits for the one fetch. How often tokens can bring one about is bounded: after one that
+//! brought nothing new not again for a `cooldown`, after one that failed not before the back-off has passed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,12 +14,19 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Keys;
-use super::fetch::{FetchError, Fetcher};
+use super::fetch::{Fetch, FetchError};
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::jwk::KeySet;
 
+#[cfg(test)]
+mod tests;
+
 /// Least and greatest wait between two failed fetches.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Least wait between a fetch that a token brought about and that found new keys, and the next one: an issuer whose
+/// servers do not agree on its keys has new ones each time.
+const AFTER_NEWS: Duration = Duration::from_secs(1);
 
 /// How long before the end of their freshness keys are fetched again, as a part of it.
 const EARLY: f64 = 0.1;
@@ -31,9 +39,11 @@ pub struct KeySource {
     current: ArcSwapOption<Held>,
     /// Fetches ended so far, good or bad.
     ended: watch::Sender<u64>,
+    /// The fetch that is asked for, counted like `ended`.
+    asked: AtomicU64,
     wanted: Notify,
-    /// Milliseconds after `epoch` at which the last fetch began; 0: never.
-    last_begun: AtomicU64,
+    /// Milliseconds after `epoch`: nobody's asking brings about a fetch before.
+    quiet_until: AtomicU64,
     fetching: AtomicBool,
     failures: AtomicU64,
     epoch: Instant,
@@ -75,8 +85,9 @@ impl KeySource {
             from,
             current: ArcSwapOption::new(current),
             ended: watch::Sender::new(0),
+            asked: AtomicU64::new(0),
             wanted: Notify::new(),
-            last_begun: AtomicU64::new(0),
+            quiet_until: AtomicU64::new(0),
             fetching: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             epoch,
@@ -109,26 +120,33 @@ impl KeySource {
     }
 
     /// Asks for a fetch and waits for its end, within the source's deadline. Returns at once what is there where a fetch
-    /// would be too early.
+    /// would be too early. Unavailable where the last fetch failed, even if there are keys: what they lack may be there,
+    /// and not to know that is not the token's fault (U2).
     pub async fn newer(&self) -> Keys {
         let KeysFrom::Url(url) = &self.from else {
             return self.keys();
         };
         let mut ended = self.ended.subscribe();
         let seen = *ended.borrow_and_update();
-        let begun = self.last_begun.load(Ordering::Acquire);
-        let early = begun != 0 && self.millis() < begun + millis(self.least_pause(url.cooldown));
         // one that is under way is waited for, not asked for again
         if !self.fetching.load(Ordering::Acquire) {
-            if early {
-                return self.keys();
+            if self.millis() < self.quiet_until.load(Ordering::Acquire) {
+                return self.unless_failing();
             }
+            self.asked.fetch_max(seen + 1, Ordering::AcqRel);
             self.wanted.notify_one();
         }
         // the deadline of the fetch itself ends it; this one only guards against a fetcher that is gone
         let patience = url.timeout + Duration::from_millis(250);
         let _ = tokio::time::timeout(patience, ended.wait_for(|n| *n > seen)).await;
-        self.keys()
+        self.unless_failing()
+    }
+
+    fn unless_failing(&self) -> Keys {
+        match self.failures.load(Ordering::Relaxed) {
+            0 => self.keys(),
+            _ => Keys::Unavailable(self.backoff()),
+        }
     }
 
     /// For readiness and metrics.
@@ -151,59 +169,61 @@ impl KeySource {
     }
 
     /// Keeps the keys fresh; never ends. Keys that came with the configuration need nothing.
-    pub async fn keep_fresh(&self, fetcher: &Fetcher) {
+    pub async fn keep_fresh(&self, fetcher: &impl Fetch) {
         let KeysFrom::Url(url) = &self.from else { return };
+        let mut was_asked = false;
         loop {
-            self.last_begun.store(self.millis().max(1), Ordering::Release);
             self.fetching.store(true, Ordering::Release);
-            let outcome = fetcher.keys(url).await;
-            self.took(outcome);
+            let news = self.took(fetcher.keys(url).await);
+            let failed = self.failures.load(Ordering::Relaxed) > 0;
+            let quiet = match (failed, was_asked, news) {
+                (true, ..) => self.backoff(),
+                (false, true, true) => AFTER_NEWS.min(url.cooldown),
+                (false, true, false) => url.cooldown,
+                // nobody's asking: the first token with an unknown `kid` is heard at once
+                (false, false, _) => Duration::ZERO,
+            };
+            self.quiet_until
+                .store(self.millis() + millis(quiet), Ordering::Release);
+            // in this order: whoever sees the new count can ask for the next one
             self.fetching.store(false, Ordering::Release);
             self.ended.send_modify(|n| *n += 1);
-            let pause = match self.failures.load(Ordering::Relaxed) {
-                0 => url.cache.mul_f64(1.0 - EARLY),
-                _ => self.backoff(),
+            let pause = if failed {
+                self.backoff()
+            } else {
+                url.cache.mul_f64(1.0 - EARLY)
             };
-            self.rest(pause, url.cooldown).await;
+            was_asked = self.rest(pause).await;
         }
     }
 
-    /// Waits until it is time for the next fetch: after `pause`, or once somebody asks and the last one is not too
-    /// recent. Whoever asked while that one ran has been answered by it.
-    async fn rest(&self, pause: Duration, cooldown: Duration) {
+    /// Waits until it is time for the next fetch: after `pause`, or once somebody asks (`true`). Whoever asked for the
+    /// one that has just ended has been answered by it.
+    async fn rest(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
-        let soonest = self.last_begun.load(Ordering::Acquire) + millis(self.least_pause(cooldown));
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(end) => return,
+                () = tokio::time::sleep_until(end) => return false,
                 () = self.wanted.notified() => {
-                    if self.millis() >= soonest {
-                        return;
+                    if self.asked.load(Ordering::Acquire) > *self.ended.borrow() {
+                        return true;
                     }
                 }
             }
         }
     }
 
-    /// Least time between two fetches that somebody asks for.
-    fn least_pause(&self, cooldown: Duration) -> Duration {
-        if self.failures.load(Ordering::Relaxed) > 0 {
-            self.backoff()
-        } else {
-            cooldown
-        }
-    }
-
-    fn took(&self, outcome: Result<KeySet, FetchError>) {
+    /// Whether there are other keys now than before.
+    fn took(&self, outcome: Result<KeySet, FetchError>) -> bool {
         match outcome {
             Ok(fetched) => {
                 let held = self.current.load_full();
                 // the same keys keep their generation, so that verdicts made with them stay good
-                let keys = match held {
-                    Some(held) if held.keys.same_keys(&fetched) => held.keys.clone(),
+                let (keys, news) = match held {
+                    Some(held) if held.keys.same_keys(&fetched) => (held.keys.clone(), false),
                     _ => {
                         log::info!(target: "durward::keys", "issuer {}: keys changed", self.name);
-                        Arc::new(fetched)
+                        (Arc::new(fetched), true)
                     }
                 };
                 for (kid, why) in &keys.skipped {
@@ -214,10 +234,12 @@ impl KeySource {
                     since: Instant::now(),
                 })));
                 self.failures.store(0, Ordering::Relaxed);
+                news
             }
             Err(why) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 log::warn!(target: "durward::keys", "issuer {}: no new keys: {why}", self.name);
+                false
             }
         }
     }

@@ -20,7 +20,7 @@ fn start(keys: &Keys, origin: &Origin, drain: u32) -> Gateway {
 fn sigquit_without_a_successor_changes_nothing() {
     let (origin, keys) = (Origin::start(), Keys::new("k1"));
     let mut gateway = start(&keys, &origin, 0);
-    gateway.signal("-QUIT", gateway.pid());
+    gateway.signal("QUIT");
     eventually("it says why", || {
         gateway.messages().contains("no successor waits").then_some(())
     });
@@ -42,7 +42,7 @@ fn sigterm_lets_requests_finish_tells_clients_to_leave_and_ends_as_soon_as_it_is
         (!origin.seen().is_empty()).then_some(())
     });
 
-    gateway.signal("-TERM", gateway.pid());
+    gateway.signal("TERM");
     let readiness = eventually("readiness is off", || {
         Some(gateway.admin("/readyz")).filter(|a| a.status == 503)
     });
@@ -53,7 +53,7 @@ fn sigterm_lets_requests_finish_tells_clients_to_leave_and_ends_as_soon_as_it_is
     assert_eq!((told.status, told.header("connection")), (404, Some("close")));
 
     // a second signal: no more waiting for clients to leave
-    gateway.signal("-TERM", gateway.pid());
+    gateway.signal("TERM");
     assert_eq!(under_way.answer().status, 200, "a request under way was cut");
     // long before the 20 seconds of grace
     eventually("the process is gone", || gateway.has_ended().then_some(()));

@@ -7,20 +7,30 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test ends where what it stands on does not hold"
+    reason = "clippy allows these in test functions, not in what they call"
 )]
 
-#[allow(dead_code, reason = "not every tool is in use at every time")]
 mod support;
 
+mod authn;
 mod cli;
 mod conf;
 mod config_keys;
+mod content;
 mod demo;
+mod denials;
+mod forged;
 mod golden;
+mod head;
+mod identity;
+mod keys;
 mod lifecycle;
 mod limits;
+mod oidc;
 mod prove;
 mod readme;
 mod reload;
+mod routing;
 mod smoke;
+mod transport;
+mod upstream;

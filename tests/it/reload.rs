@@ -19,7 +19,7 @@ fn body(keys: &Keys, origin: &Origin, path: &str) -> String {
 }
 
 fn hang_up(gateway: &Gateway) {
-    gateway.signal("-HUP", gateway.pid());
+    gateway.signal("HUP");
 }
 
 fn status(gateway: &Gateway) -> serde_json::Value {

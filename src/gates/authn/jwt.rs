@@ -10,7 +10,6 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
 
 use super::claims::{ClaimPath, Claims};
-use super::crypto::ALGORITHMS;
 use super::error::AuthnError;
 use super::jwk::{Key, KeySet, NoKey};
 use super::jws::Unverified;
@@ -18,6 +17,15 @@ use crate::clock::UnixTime;
 
 /// How far clocks may differ unless configured otherwise (S49).
 pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// The algorithms of an issuer that is configured without any: one of each kind, as documented. The longer hashes are
+/// no safer with the same key, so an issuer that uses them is one that somebody has thought about.
+pub const DEFAULT_ALGORITHMS: [Algorithm; 4] = [
+    Algorithm::RS256,
+    Algorithm::PS256,
+    Algorithm::ES256,
+    Algorithm::EdDSA,
+];
 
 /// What tokens of one issuer must be like: settings, compiled.
 #[derive(Clone, Debug)]
@@ -55,7 +63,7 @@ impl Issuer {
             name: name.to_owned(),
             issuer: issuer.to_owned(),
             audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
-            algorithms: ALGORITHMS.to_vec(),
+            algorithms: DEFAULT_ALGORITHMS.to_vec(),
             clock_skew: DEFAULT_CLOCK_SKEW,
             token_types: TokenTypes::default(),
             max_lifetime: None,

@@ -149,7 +149,7 @@ fn pollers(work_stealing: &str) -> String {
 /// Nothing is under way when the gateway is told to end.
 fn told_to_end(seconds: &str) -> String {
     let mut gateway = plaintext(&format!("server: {{ drain_seconds: {seconds} }}\n{PUBLIC}")).start();
-    gateway.signal("-TERM", gateway.pid());
+    gateway.signal("TERM");
     if seconds == "0" {
         eventually("the process is gone", || gateway.has_ended().then_some(()));
         return "gone".to_owned();
@@ -186,7 +186,7 @@ fn request_at_the_end(seconds: &str) -> String {
     if seconds == "0" {
         gateway.stop();
     } else {
-        gateway.signal("-TERM", gateway.pid());
+        gateway.signal("TERM");
         eventually("the end of listening", || {
             std::net::TcpStream::connect(gateway.https).is_err().then_some(())
         });

@@ -29,10 +29,21 @@ pub fn ec_key() -> PKey<Private> {
 
 impl Authority {
     pub fn new() -> Authority {
+        Authority::named("test CA", None)
+    }
+
+    /// An authority whose certificate this one has signed.
+    pub fn intermediate(&self) -> Authority {
+        Authority::named("test intermediate CA", Some(self))
+    }
+
+    fn named(name: &str, issuer: Option<&Authority>) -> Authority {
         let key = ec_key();
-        let mut builder = builder("test CA", &key);
-        let name = subject("test CA");
-        builder.set_issuer_name(&name).unwrap();
+        let mut builder = builder(name, &key);
+        let own = subject(name);
+        builder
+            .set_issuer_name(issuer.map_or(&own, |issuer| issuer.certificate.subject_name()))
+            .unwrap();
         builder
             .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
             .unwrap();
@@ -46,7 +57,9 @@ impl Authority {
                     .unwrap(),
             )
             .unwrap();
-        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        builder
+            .sign(issuer.map_or(&key, |issuer| &issuer.key), MessageDigest::sha256())
+            .unwrap();
         Authority {
             certificate: builder.build(),
             key,
@@ -59,8 +72,12 @@ impl Authority {
 
     /// For DNS names and addresses.
     pub fn leaf(&self, names: &[&str]) -> Leaf {
-        let key = ec_key();
-        let mut builder = builder(names[0], &key);
+        self.leaf_of(&ec_key(), names)
+    }
+
+    /// The same for this key.
+    pub fn leaf_of(&self, key: &PKey<Private>, names: &[&str]) -> Leaf {
+        let mut builder = builder(names[0], key);
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
         let mut san = SubjectAlternativeName::new();
         for name in names {
@@ -86,10 +103,16 @@ impl Authority {
 
     /// Writes `tls.crt` and `tls.key` for these names into a folder of their own below `folder`, and returns it.
     pub fn install(&self, folder: &Folder, dir: &str, names: &[&str]) -> String {
-        let leaf = self.leaf(names);
+        self.leaf(names).install(folder, dir)
+    }
+}
+
+impl Leaf {
+    /// Writes `tls.crt` and `tls.key` into a folder of their own below `folder`, and returns it.
+    pub fn install(&self, folder: &Folder, dir: &str) -> String {
         std::fs::create_dir_all(folder.0.join(dir)).unwrap();
-        folder.write(&format!("{dir}/tls.crt"), leaf.certificate);
-        folder.write(&format!("{dir}/tls.key"), leaf.key);
+        folder.write(&format!("{dir}/tls.crt"), &self.certificate);
+        folder.write(&format!("{dir}/tls.key"), &self.key);
         folder.0.join(dir).display().to_string()
     }
 }

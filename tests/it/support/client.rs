@@ -56,7 +56,8 @@ impl Answer {
 pub struct Client {
     address: SocketAddr,
     tls: Option<SslConnector>,
-    sni: String,
+    sni: Option<String>,
+    any_name: bool,
 }
 
 impl Client {
@@ -65,7 +66,8 @@ impl Client {
         Client {
             address,
             tls: None,
-            sni: "api.example".to_owned(),
+            sni: Some("api.example".to_owned()),
+            any_name: false,
         }
     }
 
@@ -87,7 +89,19 @@ impl Client {
 
     /// Asks for another name in TLS.
     pub fn sni(mut self, name: &str) -> Client {
-        self.sni = name.to_owned();
+        self.sni = Some(name.to_owned());
+        self
+    }
+
+    /// Asks for no name.
+    pub fn without_sni(mut self) -> Client {
+        self.sni = None;
+        self.any_name()
+    }
+
+    /// Takes a certificate for another name.
+    pub fn any_name(mut self) -> Client {
+        self.any_name = true;
         self
     }
 
@@ -104,10 +118,18 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         let stream = match &self.tls {
             None => Stream::Plain(stream),
-            Some(tls) => Stream::Tls(Box::new(
-                tls.connect(&self.sni, stream)
-                    .map_err(|why| format!("TLS: {why:?}"))?,
-            )),
+            Some(tls) => {
+                let settings = tls
+                    .configure()
+                    .unwrap()
+                    .use_server_name_indication(self.sni.is_some())
+                    .verify_hostname(!self.any_name);
+                let name = self.sni.as_deref().unwrap_or("unnamed");
+                let stream = settings
+                    .connect(name, stream)
+                    .map_err(|why| format!("TLS: {why:?}"))?;
+                Stream::Tls(Box::new(stream))
+            }
         };
         Ok(Connection {
             stream: BufReader::new(stream),
@@ -276,6 +298,25 @@ impl Connection {
             }
             None => self.stream.read_to_end(&mut answer.body).ok().map(|_| ()),
         }
+    }
+
+    /// Status of the next head, interim or final, which is read and thrown away.
+    pub fn status(&mut self) -> u16 {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(
+                self.stream.read_line(&mut head).is_ok_and(|n| n > 0),
+                "no answer: {head}"
+            );
+        }
+        head.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Everything until the connection ends.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = self.stream.read_to_end(&mut bytes);
+        bytes
     }
 
     /// Whether the other end has closed, or closes within `patience`.

@@ -26,13 +26,26 @@ pub struct Start {
     /// Added to the TLS listener's `tls` map.
     tls: String,
     names: Vec<String>,
+    /// Further certificates, as flow YAML.
+    certificates: Vec<String>,
     environment: Vec<(String, String)>,
+    authority: Authority,
     folder: Folder,
 }
 
 /// The binary under test.
 pub fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_durward"))
+}
+
+/// `durward check` of a configuration in this folder: whether it is good, and what is said about it.
+pub fn check(folder: &Folder, yaml: &str) -> (bool, String) {
+    let file = folder.write("checked.yaml", yaml);
+    let done = binary().args(["check", "-c", &file]).output().unwrap();
+    (
+        done.status.success(),
+        String::from_utf8_lossy(&done.stderr).into_owned(),
+    )
 }
 
 impl Gateway {
@@ -59,7 +72,9 @@ impl Gateway {
             names: ["localhost", "api.example", "127.0.0.1"]
                 .map(str::to_owned)
                 .to_vec(),
+            certificates: Vec::new(),
             environment: Vec::new(),
+            authority: Authority::new(),
             folder: Folder::new(),
         }
     }
@@ -81,7 +96,7 @@ impl Gateway {
 
     /// Tells it to end (SIGTERM) and waits until it has.
     pub fn stop(&mut self) {
-        self.signal("-TERM", self.pid());
+        self.signal("TERM");
         let _ = self.child.wait();
     }
 
@@ -132,6 +147,12 @@ impl Start {
         self
     }
 
+    /// A further certificate, made with the gateway's authority in its folder: its entry, as flow YAML.
+    pub fn certificate(mut self, make: impl FnOnce(&Authority, &Folder) -> String) -> Start {
+        self.certificates.push(make(&self.authority, &self.folder));
+        self
+    }
+
     /// A variable of the process.
     pub fn env(mut self, name: &str, value: &str) -> Start {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -161,12 +182,16 @@ impl Start {
             is_whole,
             tls,
             names,
+            certificates,
             environment,
+            authority,
             folder,
         } = self;
-        let authority = Authority::new();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let dir = authority.install(&folder, "certs", &names);
+        let certificates = [vec![format!("{{ dir: \"{dir}\" }}")], certificates]
+            .concat()
+            .join(", ");
         // ports can be taken between here and there: then it is tried again
         for attempt in 0.. {
             let (https, http, admin) = (free_address(), free_address(), free_address());
@@ -175,7 +200,7 @@ impl Start {
                  admin: {{ address: \"{admin}\" }}\n\
                  records: {{ to: {{ file: records.jsonl }} }}\n\
                  listeners:\n\
-                 \x20 - {{ address: \"{https}\", tls: {{ certificates: [{{ dir: \"{dir}\" }}]{tls} }} }}\n\
+                 \x20 - {{ address: \"{https}\", tls: {{ certificates: [{certificates}]{tls} }} }}\n\
                  \x20 - {{ address: \"{http}\", redirect_https: {{ port: {} }} }}\n{body}\n",
                 https.port()
             );
@@ -252,10 +277,10 @@ impl Gateway {
             .ok()
     }
 
-    /// Sends a signal to a process of this gateway.
-    pub fn signal(&self, name: &str, pid: u32) {
+    /// Sends a signal by name (`TERM`) to the process that was started.
+    pub fn signal(&self, name: &str) {
         // the shell's own `kill`: a small system has no other
-        let line = format!("kill {name} {pid}");
+        let line = format!("kill -{name} {}", self.pid());
         assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
     }
 
@@ -279,7 +304,9 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         // a successor is nobody's child
         if let Some(pid) = self.serving().filter(|pid| *pid != self.child.id()) {
-            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            let _ = Command::new("sh")
+                .args(["-c", &format!("kill -KILL {pid}")])
+                .status();
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

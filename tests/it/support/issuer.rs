@@ -108,8 +108,7 @@ pub struct Issuer {
 
 impl Issuer {
     pub fn start(jwks: &str) -> Issuer {
-        let answer: Arc<Mutex<Box<dyn Fn() -> Reply + Send>>> =
-            Arc::new(Mutex::new(Box::new(|| Reply::ok())));
+        let answer: Arc<Mutex<Box<dyn Fn() -> Reply + Send>>> = Arc::new(Mutex::new(Box::new(Reply::ok)));
         let fetches = Arc::new(AtomicUsize::new(0));
         let (current, count) = (answer.clone(), fetches.clone());
         let origin = Origin::answering(move |_| {

@@ -6,6 +6,7 @@ pub mod client;
 pub mod gateway;
 pub mod h2;
 pub mod issuer;
+pub mod jose;
 pub mod origin;
 
 use std::collections::BTreeSet;

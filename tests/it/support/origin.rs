@@ -96,6 +96,7 @@ pub struct Origin {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
+    heads: Arc<AtomicUsize>,
 }
 
 impl Origin {
@@ -105,7 +106,14 @@ impl Origin {
     }
 
     pub fn answering(behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Origin {
-        Origin::serving(behaviour, |stream| Some(stream))
+        Origin::serving(any_port(), behaviour, Some)
+    }
+
+    /// The same at this address.
+    pub fn at(address: SocketAddr, behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Origin {
+        Origin::serving(TcpListener::bind(address).unwrap(), behaviour, |stream| {
+            Some(stream)
+        })
     }
 
     /// The same behind TLS, with this certificate and key in PEM.
@@ -123,27 +131,29 @@ impl Origin {
             .set_private_key(&openssl::pkey::PKey::private_key_from_pem(key).unwrap())
             .unwrap();
         let acceptor = acceptor.build();
-        Origin::serving(behaviour, move |stream| acceptor.accept(stream).ok())
+        Origin::serving(any_port(), behaviour, move |stream| acceptor.accept(stream).ok())
     }
 
     fn serving<S: Read + Write>(
+        listener: TcpListener,
         behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
         wrap: impl Fn(TcpStream) -> Option<S> + Send + Sync + 'static,
     ) -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
-        let (log, count) = (seen.clone(), connections.clone());
+        let heads = Arc::new(AtomicUsize::new(0));
+        let (log, count, begun) = (seen.clone(), connections.clone(), heads.clone());
         let behaviour: Arc<Behaviour> = Arc::new(behaviour);
         let wrap = Arc::new(wrap);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 count.fetch_add(1, Ordering::SeqCst);
                 let (log, behaviour, wrap) = (log.clone(), behaviour.clone(), wrap.clone());
+                let begun = begun.clone();
                 std::thread::spawn(move || {
                     if let Some(stream) = wrap(stream) {
-                        serve(stream, &log, &*behaviour);
+                        serve(stream, &log, &begun, &*behaviour);
                     }
                 });
             }
@@ -152,6 +162,7 @@ impl Origin {
             address,
             seen,
             connections,
+            heads,
         }
     }
 
@@ -167,15 +178,25 @@ impl Origin {
         seen[0].clone()
     }
 
+    /// Requests begun so far, those included that are still being read.
+    pub fn begun(&self) -> usize {
+        self.heads.load(Ordering::SeqCst)
+    }
+
     /// Connections accepted so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-fn serve<S: Read + Write>(stream: S, log: &Mutex<Vec<Seen>>, behaviour: &Behaviour) {
+fn any_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn serve<S: Read + Write>(stream: S, log: &Mutex<Vec<Seen>>, begun: &AtomicUsize, behaviour: &Behaviour) {
     let mut stream = BufReader::new(stream);
     while let Some(mut seen) = head(&mut stream) {
+        begun.fetch_add(1, Ordering::SeqCst);
         seen.complete = body(&mut stream, &mut seen).is_some();
         let complete = seen.complete;
         log.lock().unwrap().push(seen.clone());

@@ -148,8 +148,13 @@ pub(super) fn claims_with(name: &str, value: Value) -> Value {
     claims
 }
 
+/// Takes every algorithm, so that each test says itself which are not.
 pub(super) fn issuer() -> Issuer {
-    Issuer::new("main", ISSUER, &["vin-api", "lien-api"])
+    let algorithms = super::crypto::ALGORITHMS.to_vec();
+    Issuer {
+        algorithms,
+        ..Issuer::new("main", ISSUER, &["vin-api", "lien-api"])
+    }
 }
 
 /// The whole way: text to verdict.

@@ -1,0 +1,180 @@
+//! A real OpenID provider: `oidc-provider`, started from `tests/provider`.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::client::request;
+use crate::support::issuer::AUDIENCE;
+use crate::support::{Client, Gateway, Origin, eventually};
+
+/// The provider, ended with the value.
+struct Provider {
+    issuer: String,
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Provider {
+    fn start() -> Provider {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/provider");
+        assert!(
+            folder.join("node_modules/oidc-provider").exists(),
+            "the OpenID provider of the tests is not installed: run `make test`, or `scripts/setup test` once"
+        );
+        let mut child = Command::new("node")
+            .arg("provider.js")
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("node is not installed: run `scripts/setup test` once");
+        let mut issuer = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut issuer)
+            .unwrap();
+        let issuer = issuer.trim().to_owned();
+        let address = issuer
+            .strip_prefix("http://")
+            .unwrap_or_else(|| panic!("the provider said {issuer:?}"));
+        Provider {
+            address: address.parse().unwrap(),
+            issuer,
+            child,
+        }
+    }
+
+    /// A token by client credentials (RFC 6749 section 4.4).
+    fn token(&self) -> String {
+        let body = "grant_type=client_credentials&scope=read%3Avehicle";
+        let credentials = STANDARD.encode("tests:of%20the%20tests%20alone");
+        let answer = self.post(
+            "/token",
+            &[
+                ("Authorization", &format!("Basic {credentials}")),
+                ("Content-Type", "application/x-www-form-urlencoded"),
+            ],
+            body,
+        );
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// From now on it signs with another key; the one before stays published.
+    fn rotate(&self) {
+        assert_eq!(self.post("/rotate", &[], "").status, 200);
+    }
+
+    fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> crate::support::Answer {
+        let address = self.address.to_string();
+        let text = request("POST", path, headers, body).replace("api.example", &address);
+        Client::new(self.address).send(text)
+    }
+
+    /// A gateway that takes its tokens; `jwks` is added to `jwks`, as flow YAML.
+    fn gateway(&self, origin: &Origin, jwks: &str) -> Gateway {
+        Gateway::start(&format!(
+            "issuers:\n  main: {{ issuer: \"{0}\", audiences: [{AUDIENCE}], jwks: {{ url: \"{0}/jwks\"{jwks} }} }}\n\
+             upstreams:\n  o: {{ targets: [\"{1}\"] }}\n\
+             routes:\n  - match: {{ methods: [GET], path: \"/v1/vehicles/{{vin}}\" }}\n\
+             \x20   auth: {{ jwt: main, scopes: [\"read:vehicle\"] }}\n    upstream: o\n",
+            self.issuer, origin.address
+        ))
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// S46, S63
+#[test]
+fn a_token_of_a_certified_provider_passes() {
+    let (provider, origin) = (Provider::start(), Origin::start());
+    let gateway = provider.gateway(&origin, "");
+    let answer = gateway.client().get_with("/v1/vehicles/1HG", &provider.token());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = origin.only();
+    assert_eq!(seen.header("x-user-id"), Some("tests"));
+    let record = gateway.record(answer.header("x-request-id").unwrap());
+    assert_eq!(
+        (&record["durward.client.id"], &record["durward.issuer"]),
+        (&"tests".into(), &"main".into())
+    );
+}
+
+// S51, U1
+#[test]
+fn no_valid_token_is_refused_while_the_provider_rotates_its_keys_under_load() {
+    const CLIENTS: usize = 4;
+    const ROTATIONS: usize = 4;
+    let (provider, origin) = (Provider::start(), Origin::start());
+    // nothing but an unknown key makes it fetch
+    let gateway = provider.gateway(&origin, ", cache: 1h, cooldown: 1s");
+    let first = provider.token();
+    // the newest token, and the one before, whose key is still published
+    let tokens = Mutex::new([first.clone(), first]);
+    let (sent, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let refused = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (gateway, tokens, sent, over, refused) = (&gateway, &tokens, &sent, &over, &refused);
+            scope.spawn(move || {
+                let mut connection = gateway.client().connect();
+                for n in client.. {
+                    let token = tokens.lock().unwrap()[n % 2].clone();
+                    let bearer = format!("Bearer {token}");
+                    connection.write(request(
+                        "GET",
+                        "/v1/vehicles/1HG",
+                        &[("Authorization", &bearer)],
+                        "",
+                    ));
+                    let answer = connection.answer();
+                    if answer.status != 200 {
+                        refused.lock().unwrap().push(answer.text());
+                    }
+                    sent.fetch_add(1, Ordering::SeqCst);
+                    if over.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+            });
+        }
+        for _ in 0..ROTATIONS {
+            provider.rotate();
+            let newest = provider.token();
+            let mut tokens = tokens.lock().unwrap();
+            *tokens = [newest, tokens[0].clone()];
+            drop(tokens);
+            // a provider does not rotate twice in a second
+            let (before, since) = (sent.load(Ordering::SeqCst), Instant::now());
+            eventually("traffic goes on", || {
+                let enough = sent.load(Ordering::SeqCst) >= before + 20 * CLIENTS;
+                (enough && since.elapsed() > Duration::from_millis(1200)).then_some(())
+            });
+        }
+        over.store(true, Ordering::SeqCst);
+    });
+    let refused = refused.into_inner().unwrap();
+    assert!(
+        refused.is_empty(),
+        "{} of {sent:?}: {}",
+        refused.len(),
+        refused[0]
+    );
+    assert!(sent.load(Ordering::SeqCst) >= ROTATIONS * 20 * CLIENTS);
+    let changes = gateway.messages().matches("issuer main: keys changed").count();
+    assert_eq!(changes, 1 + ROTATIONS, "each rotation was noticed, once");
+}

@@ -1,0 +1,65 @@
+// A certified OpenID provider for the tests: client credentials, JWT access tokens, and keys that rotate on demand.
+//
+// Prints its issuer once it listens. POST /rotate makes a new key that signs from then on; the one before stays
+// published, as tokens made with it are still out there. Ends with its standard input.
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
+import Provider from 'oidc-provider';
+
+const audience = 'vehicle-api';
+
+function key() {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), alg: 'RS256', use: 'sig' };
+}
+
+function provider(issuer, keys) {
+  return new Provider(issuer, {
+    jwks: { keys },
+    clients: [{
+      client_id: 'tests',
+      client_secret: 'of the tests alone',
+      grant_types: ['client_credentials'],
+      redirect_uris: [],
+      response_types: [],
+      scope: 'read:vehicle',
+    }],
+    scopes: ['read:vehicle'],
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => 'urn:vehicles',
+        useGrantedResource: () => true,
+        getResourceServerInfo: () => ({
+          scope: 'read:vehicle',
+          audience,
+          accessTokenTTL: 300,
+          accessTokenFormat: 'jwt',
+          jwt: { sign: { alg: 'RS256' } },
+        }),
+      },
+    },
+  }).callback();
+}
+
+let keys = [key()];
+let answer;
+const server = createServer((request, response) => {
+  if (request.method === 'POST' && request.url === '/rotate') {
+    keys = [key(), keys[0]];
+    answer = provider(issuer, keys);
+    response.end(keys[0].kid);
+  } else {
+    answer(request, response);
+  }
+});
+let issuer;
+server.listen(0, '127.0.0.1', () => {
+  issuer = `http://127.0.0.1:${server.address().port}`;
+  answer = provider(issuer, keys);
+  console.log(issuer);
+});
+process.stdin.resume();
+process.stdin.on('end', () => process.exit());
