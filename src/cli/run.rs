@@ -54,12 +54,19 @@ pub(super) fn demo(demo: Demo) -> io::Result<()> {
     let Some(gateway) = compiled.gateway else {
         return Err(io::Error::other("the demo's configuration is not good"));
     };
-    let address = gateway.admin;
+    let addresses: Vec<_> = gateway
+        .listeners
+        .iter()
+        .map(|listener| listener.address)
+        .chain([gateway.admin])
+        .collect();
     let lines = demo.lines();
     std::thread::spawn(move || {
-        // the admin port is the last to be listened on
-        while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
+        // each service starts to listen on a thread of its own, in no order
+        for address in addresses {
+            while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
         let _ = writeln!(io::stdout(), "{lines}");
     });

@@ -84,8 +84,14 @@ impl Watched {
             Some(gateway) => {
                 let fixed = differences(&live.current().gateway, &gateway);
                 if fixed.is_empty() {
+                    // noted first: whoever sees the new configuration run also sees that the file is current
+                    live.note(Reload {
+                        at,
+                        file: Some(compiled.hash),
+                        faults,
+                    });
                     log::info!(target: "durward::reload", "runs {} from now on", gateway.hash);
-                    live.exchange(gateway);
+                    return live.exchange(gateway);
                 } else {
                     let file = self.file.display();
                     faults.extend(fixed.iter().map(|what| format!("{file}: needs upgrade: {what}")));
