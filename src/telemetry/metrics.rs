@@ -24,6 +24,7 @@ pub struct Metrics {
     public: IntCounterVec,
     key_failures: IntGaugeVec,
     key_usable: IntGaugeVec,
+    key_fetches: IntCounterVec,
     records_dropped: IntCounter,
     verdicts: IntGaugeVec,
     info: IntGaugeVec,
@@ -77,6 +78,13 @@ impl Metrics {
                 ),
                 &["issuer"],
             )?,
+            key_fetches: IntCounterVec::new(
+                Opts::new(
+                    "durward_jwks_fetches_total",
+                    "Fetches of an issuer's keys, by reason.",
+                ),
+                &["issuer", "reason"],
+            )?,
             records_dropped: IntCounter::new("durward_records_dropped_total", "Records lost.")?,
             verdicts: IntGaugeVec::new(
                 Opts::new(
@@ -105,6 +113,7 @@ impl Metrics {
             public,
             key_failures,
             key_usable,
+            key_fetches,
             records_dropped,
             verdicts,
             info,
@@ -116,6 +125,7 @@ impl Metrics {
         registry.register(Box::new(public.clone()))?;
         registry.register(Box::new(key_failures.clone()))?;
         registry.register(Box::new(key_usable.clone()))?;
+        registry.register(Box::new(key_fetches.clone()))?;
         registry.register(Box::new(records_dropped.clone()))?;
         registry.register(Box::new(verdicts.clone()))?;
         registry.register(Box::new(info.clone()))?;
@@ -170,6 +180,11 @@ impl Metrics {
             self.key_usable
                 .with_label_values(&[&*state.issuer])
                 .set(i64::from(state.usable));
+            for (reason, fetches) in state.fetches {
+                let counter = self.key_fetches.with_label_values(&[&*state.issuer, reason]);
+                // a reload may have begun to count anew; a counter never goes back
+                counter.inc_by(fetches.saturating_sub(counter.get()));
+            }
         }
         let (good, bad) = running.memory.kept_verdicts();
         for (label, kept) in [("good", good), ("bad", bad)] {

@@ -46,6 +46,8 @@ pub struct KeySource {
     quiet_until: AtomicU64,
     fetching: AtomicBool,
     failures: AtomicU64,
+    /// Fetches begun: as planned, and because a token named an unknown key.
+    fetches: [AtomicU64; 2],
     epoch: Instant,
 }
 
@@ -66,6 +68,8 @@ pub struct KeyState {
     pub failures: u64,
     /// Age of the keys in seconds.
     pub age: Option<u64>,
+    /// Fetches begun, by reason: `scheduled` and `unknown_kid`.
+    pub fetches: [(&'static str, u64); 2],
 }
 
 impl KeySource {
@@ -90,6 +94,7 @@ impl KeySource {
             quiet_until: AtomicU64::new(0),
             fetching: AtomicBool::new(false),
             failures: AtomicU64::new(0),
+            fetches: [const { AtomicU64::new(0) }; 2],
             epoch,
         }
     }
@@ -160,11 +165,16 @@ impl KeySource {
                 .as_deref()
                 .map(|held| held.since.elapsed().as_secs()),
         };
+        let [planned, asked] = &self.fetches;
         KeyState {
             issuer: self.name.clone(),
             usable: matches!(self.keys(), Keys::Known(_)),
             failures: self.failures.load(Ordering::Relaxed),
             age,
+            fetches: [
+                ("scheduled", planned.load(Ordering::Relaxed)),
+                ("unknown_kid", asked.load(Ordering::Relaxed)),
+            ],
         }
     }
 
@@ -174,6 +184,14 @@ impl KeySource {
         let mut was_asked = false;
         loop {
             self.fetching.store(true, Ordering::Release);
+            let [planned, asked] = &self.fetches;
+            let (count, reason) = if was_asked {
+                (asked, "unknown_kid")
+            } else {
+                (planned, "scheduled")
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            log::debug!(target: "durward::keys", "jwks_refetch: issuer {}, reason {reason}", self.name);
             let news = self.took(fetcher.keys(url).await);
             let failed = self.failures.load(Ordering::Relaxed) > 0;
             let quiet = match (failed, was_asked, news) {

@@ -29,6 +29,7 @@ mod limits;
 mod oidc;
 mod prove;
 mod readme;
+mod records;
 mod reload;
 mod routing;
 mod smoke;
