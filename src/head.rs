@@ -12,7 +12,7 @@ mod framing;
 mod path;
 mod wire;
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Uri, Version};
 
 pub use authority::Host;
@@ -179,6 +179,12 @@ impl Head {
     #[must_use]
     pub fn authority(&self) -> &str {
         self.host.authority()
+    }
+
+    /// The same, shared with the request where that is as good.
+    #[must_use]
+    pub fn authority_value(&self) -> HeaderValue {
+        self.host.value()
     }
 
     /// The canonical path, percent-encoded; what the router matches and the upstream receives.

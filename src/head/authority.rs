@@ -56,6 +56,17 @@ impl Host {
         Ok(Host { value, name })
     }
 
+    /// Name and port, as a header value.
+    pub(super) fn value(&self) -> HeaderValue {
+        match &self.value {
+            Value::Header(value) => value.clone(),
+            Value::Authority(_) | Value::Owned(_) => {
+                // checked when it was read
+                HeaderValue::from_str(self.authority()).unwrap_or(HeaderValue::from_static(""))
+            }
+        }
+    }
+
     /// The name, without port.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -56,6 +56,10 @@ fn request_line(line: &[u8]) -> Result<(), Malformed> {
     if method.is_empty() || target.is_empty() {
         return Err(Malformed::Syntax);
     }
+    if method == b"CONNECT" {
+        // refused for its method, whatever its target
+        return Ok(());
+    }
     // origin-form or absolute-form, and never a fragment (RFC 9112 section 3.2, RFC 9110 section 4.2.5)
     let is_absolute = |scheme: &[u8]| {
         target
@@ -79,6 +83,7 @@ mod tests {
         for good in [
             "GET / HTTP/1.1\r\n\r\n",
             "GET HTTP://a/?b HTTP/1.1\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\n\r\n",
             "GET /?a HTTP/1.1\r\nHost: a\r\nX:\r\nY:  a: b \r\n\r\n",
             "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n",

@@ -42,6 +42,7 @@ pub struct RequestCtx {
     pub(super) running: Arc<Running>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) id: Uuid,
+    id_value: HeaderValue,
     pub(super) phase: Phase,
     pub(super) head: Option<Head>,
     pub(super) peer: Peer,
@@ -78,11 +79,16 @@ struct Outcome {
 impl RequestCtx {
     pub(super) fn new(live: Arc<Live>, telemetry: Arc<Telemetry>) -> RequestCtx {
         live.lifecycle().begin();
+        let id = Uuid::now_v7();
+        let mut buffer = Uuid::encode_buffer();
+        let id_value = HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer))
+            .unwrap_or(HeaderValue::from_static(""));
         RequestCtx {
             running: live.current(),
             live,
             telemetry,
-            id: Uuid::now_v7(),
+            id,
+            id_value,
             phase: Phase::Arrived,
             head: None,
             peer: Peer::default(),
@@ -100,6 +106,11 @@ impl RequestCtx {
             arrived: UnixTime::of_system(),
             outcome: Outcome::default(),
         }
+    }
+
+    /// The decision's id, for headers.
+    pub(super) fn id_value(&self) -> HeaderValue {
+        self.id_value.clone()
     }
 
     /// Whether the client should connect anew next time.
@@ -220,12 +231,13 @@ impl RequestCtx {
         let client = self.trace.client.as_deref();
         let tls = self.peer.tls.as_deref();
         let gateway = self.gateway();
-        let mut buffer = Uuid::encode_buffer();
+        let traceparent = self.tracing.map(|tracing| tracing.header_value());
+        let traceparent = traceparent.as_ref().and_then(|value| value.to_str().ok());
         let record = Record {
             timestamp: timestamp(self.arrived),
-            id: self.id.hyphenated().encode_lower(&mut buffer),
-            trace_id: self.tracing.map(|tracing| tracing.trace_id()),
-            span_id: self.tracing.map(|tracing| tracing.span_id()),
+            id: self.id_value.to_str().unwrap_or_default(),
+            trace_id: traceparent.and_then(TraceContext::trace_id_in),
+            span_id: traceparent.and_then(TraceContext::span_id_in),
             method: head.map(|head| head.method().as_str()),
             scheme,
             host: head.map(Head::host),

@@ -2,10 +2,13 @@
 //!
 //! What the client said about itself is dropped, unless it came through a declared proxy.
 
-use http::header::{self, HeaderMap, HeaderName};
+use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
-use pingora_core::Result;
-use uuid::Uuid;
+use pingora_core::{Error, ErrorType, Result};
 
 use super::context::RequestCtx;
 use crate::gates::network::is_trusted;
@@ -38,49 +41,104 @@ pub(super) fn write(
     head: &Head,
     ctx: &RequestCtx,
 ) -> Result<()> {
-    let scheme = if ctx.peer.tls.is_some() { "https" } else { "http" };
+    let is_https = ctx.peer.tls.is_some();
     if let Some(peer) = ctx.peer.address.map(|address| address.ip().to_canonical()) {
-        let mut chain = String::new();
-        if is_trusted(peer, &ctx.gateway().trusted_proxies) {
-            for value in client_headers
-                .get_all(&FOR)
-                .iter()
-                .filter_map(|value| value.to_str().ok())
-            {
-                chain.push_str(value);
-                chain.push_str(", ");
-            }
-        }
-        chain.push_str(&peer.to_string());
-        request.insert_header(FOR, chain)?;
         let client = ctx.peer.client.unwrap_or(peer);
-        let node = if client.is_ipv6() {
-            format!("\"[{client}]\"")
+        let way = Way::of(peer, client, head.authority(), is_https)?;
+        let chain = if is_trusted(peer, &ctx.gateway().trusted_proxies) {
+            continued(client_headers, peer)?
         } else {
-            client.to_string()
+            way.peer
         };
-        request.insert_header(
-            header::FORWARDED,
-            format!("for={node};host=\"{}\";proto={scheme}", head.authority()),
-        )?;
+        request.insert_header(FOR, chain)?;
+        request.insert_header(header::FORWARDED, way.forwarded)?;
     }
-    request.insert_header(PROTO, scheme)?;
-    request.insert_header(HOST, head.authority())?;
-    let port = match head.authority().rsplit_once(':') {
-        Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => port,
-        _ if scheme == "https" => "443",
-        _ => "80",
-    };
-    request.insert_header(PORT, port)?;
-    let mut buffer = Uuid::encode_buffer();
-    request.insert_header(REQUEST_ID, &*ctx.id.hyphenated().encode_lower(&mut buffer))?;
+    request.insert_header(
+        PROTO,
+        HeaderValue::from_static(if is_https { "https" } else { "http" }),
+    )?;
+    request.insert_header(HOST, head.authority_value())?;
+    match head.authority().rsplit_once(':') {
+        Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => request.insert_header(PORT, port)?,
+        _ => request.insert_header(
+            PORT,
+            HeaderValue::from_static(if is_https { "443" } else { "80" }),
+        )?,
+    }
+    request.insert_header(REQUEST_ID, ctx.id_value())?;
     if let Some(tracing) = &ctx.tracing {
-        request.insert_header(TRACEPARENT, tracing.to_string())?;
+        request.insert_header(TRACEPARENT, tracing.header_value())?;
         // the state of a trace that does not go on belongs to nobody
         if !ctx.trace_went_on {
             request.remove_header("tracestate");
         }
     }
-    request.append_header(header::VIA, "1.1 durward")?;
+    request.append_header(header::VIA, HeaderValue::from_static("1.1 durward"))?;
     Ok(())
+}
+
+/// The chain that a declared proxy sent, and that proxy.
+fn continued(client_headers: &HeaderMap, peer: IpAddr) -> Result<HeaderValue> {
+    let mut chain = String::new();
+    for value in client_headers
+        .get_all(&FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+    {
+        chain.push_str(value);
+        chain.push_str(", ");
+    }
+    value(&format!("{chain}{peer}"))
+}
+
+/// What stays the same for all requests of a client to a host.
+#[derive(Clone)]
+struct Way {
+    key: (IpAddr, IpAddr, bool),
+    authority: Box<str>,
+    /// The socket's other end.
+    peer: HeaderValue,
+    /// `Forwarded`
+    forwarded: HeaderValue,
+}
+
+/// Ways kept by each thread.
+const KEPT: usize = 64;
+
+impl Way {
+    /// Kept from an earlier request, or written out.
+    fn of(peer: IpAddr, client: IpAddr, authority: &str, is_https: bool) -> Result<Way> {
+        thread_local!(static WAYS: RefCell<[Option<Way>; KEPT]> = const { RefCell::new([const { None }; KEPT]) });
+        let key = (peer, client, is_https);
+        let mut hash = DefaultHasher::new();
+        (key, authority).hash(&mut hash);
+        let slot = usize::try_from(hash.finish() % KEPT as u64).unwrap_or(0);
+        WAYS.with_borrow_mut(|ways| {
+            let kept = ways.get(slot).and_then(Option::as_ref);
+            if let Some(way) = kept.filter(|way| way.key == key && *way.authority == *authority) {
+                return Ok(way.clone());
+            }
+            let node = if client.is_ipv6() {
+                format!("\"[{client}]\"")
+            } else {
+                client.to_string()
+            };
+            let scheme = if is_https { "https" } else { "http" };
+            let way = Way {
+                key,
+                authority: authority.into(),
+                peer: value(&peer.to_string())?,
+                forwarded: value(&format!("for={node};host=\"{authority}\";proto={scheme}"))?,
+            };
+            if let Some(slot) = ways.get_mut(slot) {
+                *slot = Some(way.clone());
+            }
+            Ok(way)
+        })
+    }
+}
+
+fn value(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text)
+        .map_err(|why| Error::because(ErrorType::InternalError, "forwarding headers", why))
 }

@@ -89,11 +89,7 @@ pub(super) fn problem(denial: &Denial, id: Uuid) -> Bytes {
 
 /// Headers of every answer that leaves the gateway, its own and upstreams'.
 pub(super) fn seal(response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()> {
-    let mut buffer = Uuid::encode_buffer();
-    response.insert_header(
-        HeaderName::from_static("x-request-id"),
-        &*ctx.id.hyphenated().encode_lower(&mut buffer),
-    )?;
+    response.insert_header(HeaderName::from_static("x-request-id"), ctx.id_value())?;
     match &ctx.hsts {
         Some(hsts) => response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?,
         // S11: never on plain HTTP, whoever set it

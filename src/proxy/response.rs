@@ -46,9 +46,6 @@ pub(super) fn clean(
     if is_late(ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
-    for name in FINGERPRINTS {
-        response.remove_header(name);
-    }
     end_hop(response);
     // an informational response is followed by the real one
     if response.status.is_informational() {
@@ -114,7 +111,7 @@ fn is_empty(response: &ResponseHeader) -> bool {
         .is_some_and(|length| length.as_bytes() == b"0")
 }
 
-/// Removes what the upstream said to its next hop only.
+/// Removes what the upstream said to its next hop only, and what it runs on.
 fn end_hop(response: &mut ResponseHeader) {
     let nominated: Vec<HeaderName> = response
         .headers
@@ -128,7 +125,11 @@ fn end_hop(response: &mut ResponseHeader) {
     for name in &nominated {
         response.remove_header(name);
     }
-    for name in HOP_BY_HOP {
+    // one look at the few fields there are, rather than one for each that could be
+    let named =
+        |name: &&HeaderName| FINGERPRINTS.contains(&name.as_str()) || HOP_BY_HOP.contains(&name.as_str());
+    let known: Vec<HeaderName> = response.headers.keys().filter(named).cloned().collect();
+    for name in &known {
         response.remove_header(name);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server, ShutdownWatch};
@@ -142,8 +143,12 @@ fn add_listeners(
 ) -> pingora_core::Result<()> {
     let running = live.current();
     let durward = Durward::new(live.clone(), telemetry.clone());
-    let door = Door::new(http_proxy(&server.configuration, durward));
-    let mut proxy = Service::new("proxy".to_owned(), door);
+    let mut http = http_proxy(&server.configuration, durward);
+    let mut options = HttpServerOptions::default();
+    // never passed on: left to Pingora, it would be refused without a record and with its name
+    options.allow_connect_method_proxying = true;
+    http.server_options = Some(options);
+    let mut proxy = Service::new("proxy".to_owned(), Door::new(http));
     let mut proxies = false;
     for (index, listener) in running.gateway.listeners.iter().enumerate() {
         let address = listener.address.to_string();

@@ -21,10 +21,10 @@ pub struct Record<'a> {
     pub id: &'a str,
     /// W3C trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
+    pub trace_id: Option<&'a str>,
     /// W3C span id of the gateway's part.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub span_id: Option<String>,
+    pub span_id: Option<&'a str>,
     /// Method, as sent.
     #[serde(rename = "http.request.method", skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
@@ -168,14 +168,40 @@ impl Record<'_> {
 /// RFC 3339 in UTC with milliseconds.
 #[must_use]
 pub fn timestamp(time: UnixTime) -> String {
-    let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis)
-        .map(|t| format!("{t:.3}"))
-        .unwrap_or_default()
+    // the calendar is worked out once a second
+    thread_local!(static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) });
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != time.seconds() {
+            *second = time.seconds();
+            let seconds = i64::try_from(*second).unwrap_or(i64::MAX);
+            let known = jiff::Timestamp::from_second(seconds).ok();
+            *text = known
+                .map(|time| time.strftime("%Y-%m-%dT%H:%M:%S").to_string())
+                .unwrap_or_default();
+        }
+        format!("{text}.{:03}Z", time.millis() % 1000)
+    })
 }
 
 /// Seconds with microseconds.
 #[must_use]
 pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_with_their_milliseconds() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_795_329_267_005, "2026-11-22T06:34:27.005Z"),
+            (1_795_329_267_999, "2026-11-22T06:34:27.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+        ] {
+            assert_eq!(timestamp(UnixTime::from_millis(millis)), text);
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use http::HeaderValue;
 use uuid::Uuid;
 
 /// Where a request stands in its trace.
@@ -37,16 +38,43 @@ impl TraceContext {
         }
     }
 
-    /// The trace id, as 32 hexadecimal digits.
+    /// As the value of `traceparent`.
     #[must_use]
-    pub fn trace_id(&self) -> String {
-        format!("{:032x}", self.trace)
+    pub fn header_value(&self) -> HeaderValue {
+        // "00-" trace "-" span "-" flags
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let digits = |into: &mut [u8], value: u128| {
+            for (place, byte) in into.iter_mut().rev().enumerate() {
+                let nibble = (value >> (4 * place)) as u8 & 0xf;
+                *byte = if nibble < 10 {
+                    b'0' + nibble
+                } else {
+                    b'a' + nibble - 10
+                };
+            }
+        };
+        for (range, value) in [
+            (3..35, self.trace),
+            (36..52, self.span.into()),
+            (53..55, self.sampled.into()),
+        ] {
+            if let Some(into) = text.get_mut(range) {
+                digits(into, value);
+            }
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
     }
 
-    /// The span id, as 16 hexadecimal digits.
+    /// The trace id in a `traceparent` of ours: 32 hexadecimal digits.
     #[must_use]
-    pub fn span_id(&self) -> String {
-        format!("{:016x}", self.span)
+    pub fn trace_id_in(traceparent: &str) -> Option<&str> {
+        traceparent.get(3..35)
+    }
+
+    /// The span id in a `traceparent` of ours: 16 hexadecimal digits.
+    #[must_use]
+    pub fn span_id_in(traceparent: &str) -> Option<&str> {
+        traceparent.get(36..52)
     }
 }
 
@@ -90,8 +118,13 @@ mod tests {
         let came = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let (context, went_on) = TraceContext::next(Some(came));
         assert!(went_on && context.sampled);
-        assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_ne!(context.span_id(), "00f067aa0ba902b7");
+        let text = context.to_string();
+        assert_eq!(
+            TraceContext::trace_id_in(&text),
+            Some("4bf92f3577b34da6a3ce929d0e0e4736")
+        );
+        assert_ne!(TraceContext::span_id_in(&text), Some("00f067aa0ba902b7"));
+        assert_eq!(context.header_value().to_str().unwrap(), context.to_string());
         let (again, went_on) = TraceContext::next(Some(&context.to_string()));
         assert!(went_on && again.trace == context.trace && again.span != context.span);
         for bad in [

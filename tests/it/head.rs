@@ -452,9 +452,12 @@ fn methods_that_tunnel_reflect_or_ask_about_the_server_are_refused() {
         ),
         (
             b"CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\n\r\n",
-            Unread(405),
+            Refused("method_forbidden"),
         ),
-        (b"CONNECT / HTTP/1.1\r\nHost: api.example\r\n\r\n", Unread(405)),
+        (
+            b"CONNECT / HTTP/1.1\r\nHost: api.example\r\n\r\n",
+            Refused("method_forbidden"),
+        ),
         (
             b"OPTIONS * HTTP/1.1\r\nHost: api.example\r\n\r\n",
             Refused("target_malformed"),
@@ -465,13 +468,14 @@ fn methods_that_tunnel_reflect_or_ask_about_the_server_are_refused() {
     let gateway = open(&origin);
     let trace = http::Request::builder()
         .method("TRACE")
-        .uri("https://api.example/")
-        .body(())
-        .unwrap();
-    let answer = h2::exchange(gateway.https, &gateway.authority, vec![(trace, vec![])])
-        .remove(0)
-        .unwrap();
-    is_refused(&gateway, &answer, "method_forbidden", "TRACE over HTTP/2");
+        .uri("https://api.example/");
+    let connect = http::Request::builder().method("CONNECT").uri("api.example:443");
+    let requests = [trace, connect]
+        .map(|request| (request.body(()).unwrap(), vec![]))
+        .to_vec();
+    for answer in h2::exchange(gateway.https, &gateway.authority, requests) {
+        is_refused(&gateway, &answer.unwrap(), "method_forbidden", "over HTTP/2");
+    }
     assert_eq!(origin.connections(), 0);
 }
 

@@ -1,5 +1,7 @@
 //! TLS towards clients: versions, suites, certificates by name, ALPN, HSTS; and what plain HTTP gets.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
@@ -313,7 +315,10 @@ fn plain_http_with_a_credential_or_a_body_is_refused_and_never_proxied() {
             "method_forbidden",
         ),
     ] {
-        let answer = gateway.plain().send(&request);
+        let mut connection = gateway.plain().connect();
+        connection.write(&request);
+        let answer = connection.answer();
+        assert!(connection.is_closed_within(Duration::from_secs(5)), "{request}");
         assert_eq!(answer.status, status, "{request}");
         answer.code();
         is_plain_answer(&answer);

@@ -168,7 +168,10 @@ impl Limit {
                 KeyPart::Route => route.hash(&mut hash),
                 KeyPart::Claim(path) => {
                     let claim = client.and_then(|client| client.claims.value(path).ok().flatten());
-                    claim.map(ToString::to_string).hash(&mut hash);
+                    match claim {
+                        Some(serde_json::Value::String(text)) => text.hash(&mut hash),
+                        other => other.map(ToString::to_string).hash(&mut hash),
+                    }
                 }
             }
         }

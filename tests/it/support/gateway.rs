@@ -224,13 +224,10 @@ impl Start {
                 .stderr(err)
                 .spawn()
                 .unwrap();
-            let addresses =
-                [https, http, admin].map(|address| yaml.contains(&address.to_string()).then_some(address));
-            if addresses
-                .iter()
-                .flatten()
-                .all(|address| is_up(&mut child, *address))
-            {
+            // a whole configuration need not use all of them
+            let named = |address: &SocketAddr| yaml.contains(&address.to_string());
+            let listeners: Vec<SocketAddr> = [admin, http, https].into_iter().filter(named).collect();
+            if is_up(&mut child, &listeners) {
                 return Gateway {
                     https,
                     http,
@@ -252,17 +249,22 @@ impl Start {
     }
 }
 
-/// Waits until this very process listens on an address: another one may have been given the same port meanwhile.
-fn is_up(child: &mut Child, address: SocketAddr) -> bool {
+/// Waits until this very process listens on all addresses: another one may have been given the same port meanwhile.
+fn is_up(child: &mut Child, listeners: &[SocketAddr]) -> bool {
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
         // twice in a row: it tries its addresses for a moment before it listens for good
-        let before = listens(child.id(), address.port());
+        let all = |child: &Child| {
+            listeners
+                .iter()
+                .all(|address| listens(child.id(), address.port()))
+        };
+        let before = all(child);
         std::thread::sleep(Duration::from_millis(10));
-        if before && listens(child.id(), address.port()) {
+        if before && all(child) {
             return true;
         }
     }
