@@ -249,22 +249,46 @@ impl Start {
     }
 }
 
-/// Waits until every listener takes connections.
+/// Waits until this very process listens on all addresses: another one may have been given the same port meanwhile.
 fn is_up(child: &mut Child, listeners: &[SocketAddr]) -> bool {
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        if listeners
-            .iter()
-            .all(|address| std::net::TcpStream::connect(address).is_ok())
-        {
+        // twice in a row: it tries its addresses for a moment before it listens for good
+        let all = |child: &Child| {
+            listeners
+                .iter()
+                .all(|address| listens(child.id(), address.port()))
+        };
+        let before = all(child);
+        std::thread::sleep(Duration::from_millis(10));
+        if before && all(child) {
             return true;
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
     false
+}
+
+/// Whether a process has the listening socket of a port (proc(5): `/proc/net/tcp`, `/proc/PID/fd`).
+fn listens(pid: u32, port: u16) -> bool {
+    const LISTENING: &str = "0A";
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (_, local) = fields.get(1)?.split_once(':')?;
+        let is_it = u16::from_str_radix(local, 16) == Ok(port) && fields.get(3) == Some(&LISTENING);
+        is_it.then(|| format!("socket:[{}]", fields[9]))
+    });
+    let sockets: Vec<String> = sockets.collect();
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    files
+        .filter_map(|file| std::fs::read_link(file.path()).ok())
+        .any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
 }
 
 impl Gateway {
