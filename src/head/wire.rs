@@ -3,6 +3,8 @@
 //! The parser before us forgives: lines that end in a bare LF, Content-Length beside Transfer-Encoding, a fragment in the
 //! target. Another reader of the same bytes may understand those differently, so they are refused.
 
+use memchr::{memchr, memchr2};
+
 use super::Malformed;
 
 /// Checks the bytes of an HTTP/1 head, from the first one to the empty line that ends it.
@@ -12,25 +14,14 @@ use super::Malformed;
 pub fn check_wire(head: &[u8]) -> Result<(), Malformed> {
     // one empty line before the head is nothing (RFC 9112 section 2.2)
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    let lines = head
-        .strip_suffix(b"\r\n")
-        .and_then(|head| head.strip_suffix(b"\n"));
-    let mut lines = lines
-        .ok_or(Malformed::Syntax)?
-        .split(|byte| *byte == b'\n')
-        .map(|line| {
-            line.strip_suffix(b"\r")
-                .filter(|line| !line.contains(&b'\r'))
-                .ok_or(Malformed::Syntax)
-        });
+    let mut lines = Lines {
+        rest: head.strip_suffix(b"\r\n").ok_or(Malformed::Syntax)?,
+    };
     request_line(lines.next().ok_or(Malformed::Syntax)??)?;
     let (mut length, mut coding) = (false, false);
     for line in lines {
         let line = line?;
-        let colon = line
-            .iter()
-            .position(|byte| *byte == b':')
-            .ok_or(Malformed::Syntax)?;
+        let colon = memchr(b':', line).ok_or(Malformed::Syntax)?;
         let name = line.get(..colon).unwrap_or_default();
         if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
             return Err(Malformed::Syntax);
@@ -42,6 +33,30 @@ pub fn check_wire(head: &[u8]) -> Result<(), Malformed> {
         Err(Malformed::FramingConflict)
     } else {
         Ok(())
+    }
+}
+
+/// Lines that end in CRLF, without it; CR and LF stand nowhere else.
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<&'a [u8], Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        // whichever comes first has to be a CR, with an LF behind it
+        let end = memchr2(b'\r', b'\n', self.rest).unwrap_or(self.rest.len());
+        let (line, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest.strip_prefix(b"\r\n").unwrap_or_default();
+        Some(if rest.starts_with(b"\r\n") {
+            Ok(line)
+        } else {
+            Err(Malformed::Syntax)
+        })
     }
 }
 

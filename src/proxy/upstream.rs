@@ -5,7 +5,6 @@
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
-use http::uri::PathAndQuery;
 use pingora::http::RequestHeader;
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer};
@@ -18,6 +17,8 @@ use crate::denial::{ContentError, Denial, UpstreamError};
 use crate::head::Malformed;
 use crate::identity::Identity;
 
+/// Fields that we add at most, as a hint.
+const OURS: usize = 14;
 /// No target has an address.
 const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
 /// The whole time of a request has passed.
@@ -67,55 +68,61 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     let (Some(admitted), Some(head)) = (ctx.admitted(), ctx.head.as_ref()) else {
         return Error::e_explain(ErrorType::InternalError, "no ticket");
     };
-    // not the URI is compared but what Pingora would send: it keeps an absolute-form aside, as it came
-    if !head.is_target(request.raw_path()) {
+    // Written anew, field by field: nothing is there that was not put there, and, without the map of how the client
+    // spelled its names, at half the cost of changing the copy that Pingora made.
+    let mut admitted_request = if head.is_target(request.raw_path()) {
+        RequestHeader::build_no_case(
+            head.method().clone(),
+            request.raw_path(),
+            Some(request.headers.len() + OURS),
+        )?
+    } else {
         let target = head.target();
-        let target: PathAndQuery = target
-            .parse()
-            .map_err(|why| Error::because(ErrorType::InternalError, "canonical target", why))?;
-        request.set_uri(target.into());
-    }
-    if request
-        .headers
-        .get(header::HOST)
-        .is_none_or(|host| host.as_bytes() != head.authority().as_bytes())
-    {
-        request.insert_header(header::HOST, head.authority())?;
-    }
-    join_cookies(request)?;
-
+        RequestHeader::build_no_case(
+            head.method().clone(),
+            target.as_bytes(),
+            Some(request.headers.len() + OURS),
+        )?
+    };
+    admitted_request.set_version(request.version);
     let ours = &ctx.gateway().identity_headers;
-    let foreign: Vec<_> = request
-        .headers
-        .keys()
-        .filter(|name| ours.is_reserved(name) || forwarded::is_ours(name))
-        .cloned()
-        .collect();
-    for name in foreign {
-        request.remove_header(&name);
+    for (name, value) in &request.headers {
+        let is_rewritten = matches!(*name, header::HOST | header::COOKIE);
+        if !is_rewritten && !ours.is_reserved(name) && !forwarded::is_ours(name) {
+            admitted_request.append_header(name.clone(), value.clone())?;
+        }
+    }
+    admitted_request.append_header(header::HOST, head.authority_value())?;
+    if let Some(cookies) = joined_cookies(request)? {
+        admitted_request.append_header(header::COOKIE, cookies)?;
     }
     if let Identity::Client(client) = admitted.identity() {
         for (name, value) in &client.headers {
-            request.insert_header(name.clone(), value.clone())?;
+            admitted_request.insert_header(name.clone(), value.clone())?;
         }
     }
-    forwarded::write(&session.req_header().headers, request, head, ctx)
+    forwarded::write(&session.req_header().headers, &mut admitted_request, head, ctx)?;
+    *request = admitted_request;
+    Ok(())
 }
 
-/// HTTP/2 may split the field; HTTP/1.1 knows it once (RFC 9113 section 8.2.3).
-fn join_cookies(request: &mut RequestHeader) -> Result<()> {
-    let cookies: Vec<&[u8]> = request
-        .headers
-        .get_all(header::COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if cookies.len() < 2 {
-        return Ok(());
+/// All cookies in one field: HTTP/2 may split them (RFC 9113 section 8.2.3), and HTTP/1 knows one field only.
+fn joined_cookies(request: &RequestHeader) -> Result<Option<HeaderValue>> {
+    let mut cookies = request.headers.get_all(header::COOKIE).iter();
+    match (cookies.next(), cookies.next()) {
+        (first, None) => Ok(first.cloned()),
+        (first, second) => {
+            let all: Vec<&[u8]> = first
+                .into_iter()
+                .chain(second)
+                .chain(cookies)
+                .map(HeaderValue::as_bytes)
+                .collect();
+            HeaderValue::from_bytes(&all.join(&b"; "[..]))
+                .map(Some)
+                .map_err(|why| Error::because(ErrorType::InternalError, "cookies", why))
+        }
     }
-    let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
-        .map_err(|why| Error::because(ErrorType::InternalError, "cookies", why))?;
-    request.insert_header(header::COOKIE, joined)
 }
 
 /// No connection: another target, while the upstream allows it.
