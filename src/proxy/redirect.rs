@@ -132,7 +132,8 @@ impl Redirect {
             gate: denial.map(|denial| denial.gate().as_str()),
             reason,
             config: running.gateway.hash.get(..12).unwrap_or_default(),
-            ..Record::plain()
+            scheme: "http",
+            ..Record::default()
         };
         record.with_line(|line| self.telemetry.records.write(line));
     }

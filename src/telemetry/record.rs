@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::clock::UnixTime;
 
 /// One line. Borrowed: it lives only while it is written.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Record<'a> {
     /// RFC 3339, UTC, milliseconds.
     pub timestamp: String,
@@ -112,45 +112,6 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// A record of plain HTTP with nothing in it yet.
-    #[must_use]
-    pub fn plain() -> Self {
-        Record {
-            timestamp: String::new(),
-            id: "",
-            trace_id: None,
-            span_id: None,
-            method: None,
-            scheme: "http",
-            host: None,
-            path: None,
-            route: None,
-            route_id: None,
-            status: None,
-            sent: 0,
-            received: 0,
-            duration: 0.0,
-            client: None,
-            peer: None,
-            protocol: None,
-            tls_version: None,
-            tls_cipher: None,
-            sni: None,
-            user: None,
-            roles: &[],
-            client_id: None,
-            issuer: None,
-            public: None,
-            public_reason: None,
-            public_owner: None,
-            outcome: "",
-            gate: None,
-            reason: None,
-            upstream: None,
-            config: "",
-        }
-    }
-
     /// Hands the line, with its end, to `then`.
     pub fn with_line(&self, then: impl FnOnce(&[u8])) {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });

@@ -8,6 +8,7 @@ mod findings;
 mod issuers;
 mod limits;
 mod listeners;
+mod matching;
 mod observe;
 mod routes;
 mod server;

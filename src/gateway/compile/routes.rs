@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use super::findings::Findings;
 use super::limits::of_route;
+use super::matching;
 use crate::config::path::ConfigPath;
 use crate::config::{self, Auth, Match, OneOrMany, RequestRules};
 use crate::gates::authn::{Authn, IssuerPolicy};
@@ -16,7 +17,6 @@ use crate::gates::limits::Limit;
 use crate::gateway::policy::Public;
 use crate::gateway::router::{Claim, Conflict, HostPattern};
 use crate::gateway::{Access, Action, Route, RouteId};
-use crate::head::{canonical_path, is_host_name};
 use crate::upstream::Upstream;
 
 /// S78
@@ -118,9 +118,9 @@ fn route(
     } = route;
     let Match { host, methods, path } = matches;
     let at_match = at.key("match");
-    let host = self::host(&at_match.key("host"), host.as_deref(), findings);
-    let methods = self::methods(&at_match.key("methods"), methods, findings);
-    let template_fits = template(&at_match.key("path"), path, findings);
+    let host = matching::host(&at_match.key("host"), host.as_deref(), findings);
+    let methods = matching::methods(&at_match.key("methods"), methods, findings);
+    let template_fits = matching::template(&at_match.key("path"), path, findings);
 
     let access = match (auth, public) {
         (Some(auth), None) => protected(&at.key("auth"), auth, names, findings),
@@ -345,109 +345,6 @@ fn content(at: &ConfigPath, rules: &RequestRules, findings: &mut Findings<'_>) -
         max_body,
         types,
         line: findings.line(at),
-    }
-}
-
-fn host(at: &ConfigPath, host: Option<&str>, findings: &mut Findings<'_>) -> Option<HostPattern> {
-    let Some(host) = host else {
-        return Some(HostPattern::Any);
-    };
-    let (name, pattern): (&str, fn(Box<str>) -> HostPattern) = match host.strip_prefix("*.") {
-        Some(suffix) => (suffix, HostPattern::Wildcard),
-        None => (host, HostPattern::Exact),
-    };
-    if !is_host_name(name) {
-        let help =
-            "write `api.example` or `*.example`, in lower case and without port; leave it out for any host";
-        findings.error(at, format!("`{host}` is not a host"), help);
-        return None;
-    }
-    Some(pattern(name.to_ascii_lowercase().into()))
-}
-
-fn methods(at: &ConfigPath, methods: &[String], findings: &mut Findings<'_>) -> Vec<Method> {
-    if methods.is_empty() {
-        findings.incomplete(at, "no method is allowed", "");
-    }
-    let mut compiled = Vec::new();
-    for (index, name) in methods.iter().enumerate() {
-        let at = at.index(index);
-        let upper = name.to_ascii_uppercase();
-        match name.parse::<Method>() {
-            Ok(Method::CONNECT | Method::TRACE) | Err(_) => {
-                findings.error(&at, format!("method `{name}` cannot be allowed"), "");
-            }
-            Ok(_) if upper != *name => {
-                findings.error(
-                    &at,
-                    format!("methods are case-sensitive: `{name}`"),
-                    format!("did you mean `{upper}`?"),
-                );
-            }
-            Ok(method) if compiled.contains(&method) => {
-                findings.error(&at, format!("`{method}` is listed twice"), "");
-            }
-            Ok(method) => compiled.push(method),
-        }
-    }
-    compiled
-}
-
-/// Checks a path template; its literal parts must be as a canonical path spells them, or nothing would ever match.
-fn template(at: &ConfigPath, path: &str, findings: &mut Findings<'_>) -> bool {
-    let mut names = BTreeSet::new();
-    let mut literal = String::new();
-    let segments: Vec<&str> = path.split('/').collect();
-    for (index, segment) in segments.iter().enumerate().skip(1) {
-        literal.push('/');
-        match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-            None if segment.contains(['{', '}']) => {
-                findings.error(
-                    at,
-                    format!("`{segment}` mixes text and a parameter"),
-                    "a parameter is a whole segment: `/{name}/`",
-                );
-                return false;
-            }
-            None => literal.push_str(segment),
-            Some(name) => {
-                let (name, rest) = name.strip_suffix('*').map_or((name, false), |name| (name, true));
-                let is_identifier =
-                    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-                if !is_identifier || !names.insert(name) {
-                    findings.error(
-                        at,
-                        format!("`{segment}` is not a parameter, or its name is taken"),
-                        "",
-                    );
-                    return false;
-                }
-                if rest && index + 1 != segments.len() {
-                    findings.error(at, format!("`{segment}` must be the last segment"), "");
-                    return false;
-                }
-                literal.push('x');
-            }
-        }
-    }
-    match canonical_path(&literal) {
-        Ok(None) if path.starts_with('/') => true,
-        Ok(Some(canonical)) => {
-            findings.error(
-                at,
-                "the path is not written in its canonical form",
-                format!("write `{canonical}`"),
-            );
-            false
-        }
-        _ => {
-            findings.error(
-                at,
-                "not a path that a request could have",
-                "it starts with `/` and has no empty, `.` or `..` segments",
-            );
-            false
-        }
     }
 }
 

@@ -1,0 +1,125 @@
+//! Every denial says everything that is asked of it.
+
+use super::*;
+use crate::gates::limits::window::Quota;
+
+fn every_denial() -> Vec<Denial> {
+    let mut all: Vec<Denial> = Malformed::ALL.iter().map(|m| Denial::Malformed(*m)).collect();
+    all.extend(AuthnError::ALL.iter().map(|e| Denial::Unauthenticated(*e)));
+    all.extend([
+        Denial::PlainHttp(PlainHttp::Credential),
+        Denial::PlainHttp(PlainHttp::Body),
+        Denial::NoRoute,
+        Denial::MethodNotAllowed("GET".into()),
+        Denial::Forbidden(Forbidden::Scope("a b".into())),
+        Denial::Forbidden(Forbidden::Role),
+        Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
+        Denial::Internal,
+        Denial::Flooded,
+        Denial::RateLimited(Standing {
+            limit: 0,
+            quota: Quota {
+                remaining: 0,
+                reset: Duration::from_millis(1001),
+            },
+        }),
+    ]);
+    all.extend(
+        [
+            ContentError::TooLarge,
+            ContentError::TypeMissing,
+            ContentError::TypeRepeated,
+            ContentError::TypeMalformed,
+            ContentError::TypeNotAllowed,
+            ContentError::Encoded,
+            ContentError::Incomplete,
+            ContentError::TooSlow,
+        ]
+        .map(Denial::Content),
+    );
+    all.extend(
+        [
+            UpstreamError::Unresolved,
+            UpstreamError::ConnectTimeout,
+            UpstreamError::ConnectFailed,
+            UpstreamError::Tls,
+            UpstreamError::Timeout,
+            UpstreamError::Broken,
+            UpstreamError::Malformed,
+            UpstreamError::Failed(500),
+        ]
+        .map(Denial::Upstream),
+    );
+    all
+}
+
+#[test]
+fn every_denial_has_an_error_status_and_a_reason_of_its_own() {
+    let all = every_denial();
+    let mut reasons: Vec<_> = all.iter().map(Denial::reason).collect();
+    for denial in &all {
+        assert!(denial.status().as_u16() >= 400, "{denial:?}");
+        assert!(
+            denial
+                .reason()
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        );
+        assert_eq!(
+            denial.status() == StatusCode::UNAUTHORIZED,
+            matches!(denial, Denial::Unauthenticated(_))
+        );
+        // RFC 9110 sections 15.5.2 and 15.5.6: a 401 has a challenge, a 405 has Allow
+        assert!(denial.status() != StatusCode::UNAUTHORIZED || denial.challenge().is_some());
+        assert!(denial.status() != StatusCode::METHOD_NOT_ALLOWED || denial.allow().is_some());
+        assert!(denial.status() != StatusCode::SERVICE_UNAVAILABLE || denial.retry_after() >= Some(1));
+    }
+    let count = reasons.len();
+    reasons.sort_unstable();
+    reasons.dedup();
+    assert_eq!(reasons.len(), count, "two denials share a reason");
+}
+
+// U22
+#[test]
+fn every_denial_has_its_place_on_the_page_of_problems_and_nothing_else_has() {
+    let page = include_str!("../../docs/problems.md");
+    let mut found = Vec::new();
+    for section in page.split("\n## ").skip(1) {
+        let (heading, text) = section.split_once('\n').unwrap();
+        let (code, statuses) = heading.strip_prefix('`').unwrap().split_once("` (").unwrap();
+        for row in text.lines().filter_map(|line| line.strip_prefix("| `")) {
+            found.push((code, row.split_once('`').unwrap().0, statuses));
+        }
+    }
+    let all = every_denial();
+    for denial in &all {
+        let place = found
+            .iter()
+            .find(|(code, reason, _)| (*code, *reason) == (denial.code(), denial.reason()));
+        let (_, _, statuses) =
+            place.unwrap_or_else(|| panic!("{} is not in docs/problems.md", denial.reason()));
+        let status = denial.status();
+        assert!(
+            statuses.contains(status.as_str()) || *statuses == "5xx)",
+            "{statuses}: {status}"
+        );
+    }
+    assert_eq!(found.len(), all.len(), "the page has reasons that are none");
+}
+
+#[test]
+fn a_denial_is_small() {
+    assert!(size_of::<Denial>() <= 40, "{}", size_of::<Denial>());
+}
+
+// S63
+#[test]
+fn a_missing_scope_is_challenged_by_name() {
+    let denial = Denial::Forbidden(Forbidden::Scope("read:lien_info".into()));
+    let challenge = denial.challenge().unwrap();
+    assert!(
+        challenge.contains("error=\"insufficient_scope\", scope=\"read:lien_info\""),
+        "{challenge}"
+    );
+}
