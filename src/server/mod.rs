@@ -94,6 +94,12 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
         };
         server.add_service(background_service("reload", reloads));
     }
+    server.add_service(background_service(
+        "rotation",
+        Rotation {
+            telemetry: telemetry.clone(),
+        },
+    ));
     let leave = LeaveWhenIdle {
         lifecycle: lifecycle.clone(),
         telemetry: telemetry.clone(),
@@ -237,6 +243,30 @@ fn keep(source: &Arc<KeySource>) -> Option<JoinHandle<()>> {
         Err(why) => {
             log::error!(target: "durward::keys", "issuer {}: cannot fetch: {why}", source.name());
             None
+        }
+    }
+}
+
+/// Opens the file of records anew on SIGUSR1, for rotation.
+struct Rotation {
+    telemetry: Arc<Telemetry>,
+}
+
+#[async_trait]
+impl BackgroundService for Rotation {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut rotated = match signal(SignalKind::user_defined1()) {
+            Ok(rotated) => rotated,
+            Err(why) => {
+                log::error!(target: "durward::records", "SIGUSR1 cannot be heard: {why}");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                _ = rotated.recv() => self.telemetry.records.reopen(),
+                _ = shutdown.changed() => return,
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, Thread};
@@ -31,6 +32,7 @@ struct Shared {
     waiting: Mutex<Batch>,
     most: usize,
     dropped: AtomicU64,
+    reopen: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -46,7 +48,7 @@ impl Writer {
     /// # Errors
     /// The file cannot be opened or the thread not started.
     pub fn start(records: &Records) -> io::Result<Writer> {
-        let sink: Box<dyn Write + Send> = match &records.to {
+        let path = match &records.to {
             RecordsTo::Off => {
                 return Ok(Writer {
                     shared: None,
@@ -54,15 +56,10 @@ impl Writer {
                     thread: Mutex::new(None),
                 });
             }
-            RecordsTo::Stdout => Box::new(io::stdout()),
-            RecordsTo::File(path) => Box::new(
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .mode(0o640)
-                    .open(path)?,
-            ),
+            RecordsTo::Stdout => None,
+            RecordsTo::File(path) => Some(path.clone()),
         };
+        let sink = open(path.as_deref())?;
         let shared = Arc::new(Shared {
             most: records.queue,
             ..Shared::default()
@@ -70,7 +67,7 @@ impl Writer {
         let theirs = shared.clone();
         let thread = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || theirs.write(sink))?;
+            .spawn(move || theirs.write(sink, path.as_deref()))?;
         Ok(Writer {
             shared: Some(shared),
             writing: Some(thread.thread().clone()),
@@ -109,6 +106,16 @@ impl Writer {
             .map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
     }
 
+    /// Opens the file anew, after what waits was written: somebody has moved it away.
+    pub fn reopen(&self) {
+        if let Some(shared) = &self.shared {
+            shared.reopen.store(true, Ordering::Release);
+        }
+        if let Some(writing) = &self.writing {
+            writing.unpark();
+        }
+    }
+
     /// Writes what waits and ends the thread; for the end of the process.
     pub fn finish(&self) {
         let Some(shared) = &self.shared else { return };
@@ -124,35 +131,68 @@ impl Writer {
 }
 
 impl Shared {
-    fn write(&self, mut sink: Box<dyn Write + Send>) {
+    fn write(&self, mut sink: Box<dyn Write + Send>, path: Option<&Path>) {
         let mut batch = Batch::default();
         let mut failing = false;
         loop {
             let ended = self.ended.load(Ordering::Acquire);
+            let reopens = self.reopen.swap(false, Ordering::AcqRel);
             // two buffers change places, so that neither is ever allocated anew
             std::mem::swap(&mut batch, &mut *self.waiting.lock());
-            if batch.lines > 0 {
-                let outcome = sink.write_all(&batch.bytes).and_then(|()| sink.flush());
-                if let Err(why) = &outcome {
-                    let lost = u64::try_from(batch.lines).unwrap_or(u64::MAX);
-                    self.dropped.fetch_add(lost, Ordering::Relaxed);
-                    if !failing {
-                        log::error!(target: "durward::records", "records cannot be written: {why}");
+            let lines = std::mem::take(&mut batch.lines);
+            if lines > 0 {
+                failing = !self.wrote(
+                    lines,
+                    sink.write_all(&batch.bytes).and_then(|()| sink.flush()),
+                    failing,
+                );
+                batch.bytes.clear();
+            }
+            // what waited when it was asked for is in the old file
+            if reopens {
+                match open(path) {
+                    Ok(opened) => sink = opened,
+                    Err(why) => {
+                        log::error!(target: "durward::records", "the file cannot be opened anew, the old one stays: {why}");
                     }
                 }
-                failing = outcome.is_err();
-                batch.lines = 0;
-                batch.bytes.clear();
-            } else if ended {
-                return;
-            } else {
-                std::thread::park();
+            }
+            match (lines, ended) {
+                (0, true) => return,
+                (0, false) if !reopens => std::thread::park(),
+                _ => {}
             }
             if !ended {
                 std::thread::sleep(BATCH);
             }
         }
     }
+
+    /// Counts what was lost, and says so once.
+    fn wrote(&self, lines: usize, outcome: io::Result<()>, was_failing: bool) -> bool {
+        if let Err(why) = &outcome {
+            self.dropped
+                .fetch_add(u64::try_from(lines).unwrap_or(u64::MAX), Ordering::Relaxed);
+            if !was_failing {
+                log::error!(target: "durward::records", "records cannot be written: {why}");
+            }
+        }
+        outcome.is_ok()
+    }
+}
+
+/// The standard output, or a file to append to.
+fn open(path: Option<&Path>) -> io::Result<Box<dyn Write + Send>> {
+    Ok(match path {
+        None => Box::new(io::stdout()),
+        Some(path) => Box::new(
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o640)
+                .open(path)?,
+        ),
+    })
 }
 
 #[cfg(test)]

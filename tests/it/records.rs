@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::smoke::routes;
-use crate::support::{Gateway, Keys, Origin};
+use crate::support::{Gateway, Keys, Origin, eventually};
 
 // S86
 #[test]
@@ -86,4 +86,24 @@ fn the_record_of_an_allowed_request_has_the_fields_of_the_list_and_no_others() {
     assert_eq!(names, expected);
     assert_eq!(record["user.id"], "ada");
     assert!(!record.to_string().contains("canary"));
+}
+
+// S83: as logrotate does it
+#[test]
+fn a_file_that_was_moved_away_is_opened_anew_on_a_signal_and_no_record_is_lost() {
+    let (origin, keys) = (Origin::start(), Keys::new("k1"));
+    let gateway = Gateway::start(&(keys.inline() + &routes(&origin)));
+    let (file, moved) = (
+        gateway.folder.0.join("records.jsonl"),
+        gateway.folder.0.join("records.1"),
+    );
+    let first = gateway.client().get("/healthz", &[]);
+    gateway.record(first.header("x-request-id").unwrap());
+    std::fs::rename(&file, &moved).unwrap();
+    gateway.signal("USR1");
+    eventually("the file is there again", || file.exists().then_some(()));
+    let second = gateway.client().get("/healthz", &[]);
+    gateway.record(second.header("x-request-id").unwrap());
+    let lines = |path| std::fs::read_to_string(path).unwrap().lines().count();
+    assert_eq!((lines(&moved), lines(&file)), (1, 1));
 }
