@@ -125,6 +125,16 @@ pub struct CertifiedKey {
     pub key: openssl::pkey::PKey<openssl::pkey::Private>,
 }
 
+impl CertifiedKey {
+    /// When the certificate ends, in seconds since 1970; `None` where it does not say so in a way that can be read.
+    #[must_use]
+    pub fn not_after(&self) -> Option<i64> {
+        let epoch = openssl::asn1::Asn1Time::from_unix(0).ok()?;
+        let since = epoch.diff(self.chain.first()?.not_after()).ok()?;
+        Some(i64::from(since.days) * 86_400 + i64::from(since.secs))
+    }
+}
+
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Records {

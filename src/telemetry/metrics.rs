@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::denial::Denial;
+use crate::gateway::Purpose;
 use crate::gateway::live::Live;
 use crate::telemetry::writer::Writer;
 
@@ -30,6 +31,8 @@ pub struct Metrics {
     info: IntGaugeVec,
     reload_successful: IntGauge,
     reload_time: IntGauge,
+    certificates: IntGaugeVec,
+    records_waiting: IntGauge,
 }
 
 impl Metrics {
@@ -105,6 +108,14 @@ impl Metrics {
                 "durward_config_last_reload_timestamp_seconds",
                 "When the configuration file was last read.",
             )?,
+            certificates: IntGaugeVec::new(
+                Opts::new(
+                    "durward_tls_certificate_not_after_seconds",
+                    "When a certificate ends, in seconds since 1970, by its first name.",
+                ),
+                &["listener", "name"],
+            )?,
+            records_waiting: IntGauge::new("durward_records_waiting", "Records that wait for the writer.")?,
         };
         let Metrics {
             registry,
@@ -119,6 +130,8 @@ impl Metrics {
             info,
             reload_successful,
             reload_time,
+            certificates,
+            records_waiting,
         } = &metrics;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
@@ -131,6 +144,8 @@ impl Metrics {
         registry.register(Box::new(info.clone()))?;
         registry.register(Box::new(reload_successful.clone()))?;
         registry.register(Box::new(reload_time.clone()))?;
+        registry.register(Box::new(certificates.clone()))?;
+        registry.register(Box::new(records_waiting.clone()))?;
         Ok(metrics)
     }
 
@@ -194,6 +209,22 @@ impl Metrics {
         }
         self.info.reset();
         self.info.with_label_values(&[&running.gateway.hash]).set(1);
+        self.certificates.reset();
+        for listener in &running.gateway.listeners {
+            let Purpose::Tls(policy) = &listener.purpose else {
+                continue;
+            };
+            for certificate in policy.certificates.all() {
+                let name = certificate.names.first().map_or("", String::as_str);
+                if let Some(ends) = certificate.not_after() {
+                    self.certificates
+                        .with_label_values(&[&listener.address.to_string(), name])
+                        .set(ends);
+                }
+            }
+        }
+        self.records_waiting
+            .set(i64::try_from(records.waiting()).unwrap_or(i64::MAX));
         let reload = live.last_reload();
         self.reload_successful.set(i64::from(reload.faults.is_empty()));
         self.reload_time

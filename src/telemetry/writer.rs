@@ -106,6 +106,14 @@ impl Writer {
             .map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
     }
 
+    /// Records that wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared
+            .as_ref()
+            .map_or(0, |shared| shared.waiting.lock().lines)
+    }
+
     /// Opens the file anew, after what waits was written: somebody has moved it away.
     pub fn reopen(&self) {
         if let Some(shared) = &self.shared {

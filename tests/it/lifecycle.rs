@@ -1,6 +1,5 @@
 //! The end of a process, and the beginning of its successor.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -8,7 +7,8 @@ use serde_json::json;
 
 use crate::smoke::routes;
 use crate::support::client::request;
-use crate::support::{Gateway, Keys, Origin, Reply, eventually};
+use crate::support::gateway::is_gone;
+use crate::support::{Gateway, Keys, Origin, Reply, eventually, h2};
 
 fn start(keys: &Keys, origin: &Origin, drain: u32) -> Gateway {
     let server =
@@ -19,7 +19,7 @@ fn start(keys: &Keys, origin: &Origin, drain: u32) -> Gateway {
 #[test]
 fn sigquit_without_a_successor_changes_nothing() {
     let (origin, keys) = (Origin::start(), Keys::new("k1"));
-    let mut gateway = start(&keys, &origin, 0);
+    let gateway = start(&keys, &origin, 0);
     gateway.signal("QUIT");
     eventually("it says why", || {
         gateway.messages().contains("no successor waits").then_some(())
@@ -32,7 +32,7 @@ fn sigquit_without_a_successor_changes_nothing() {
 fn sigterm_lets_requests_finish_tells_clients_to_leave_and_ends_as_soon_as_it_is_idle() {
     let slow = |_: &crate::support::origin::Seen| Reply::ok().after(Duration::from_millis(1500));
     let (origin, keys) = (Origin::answering(slow), Keys::new("k1"));
-    let mut gateway = start(&keys, &origin, 30);
+    let gateway = start(&keys, &origin, 30);
     let mut under_way = gateway.client().connect();
     let mut idle = gateway.client().connect();
     idle.write(request("GET", "/nothing", &[], ""));
@@ -60,63 +60,115 @@ fn sigterm_lets_requests_finish_tells_clients_to_leave_and_ends_as_soon_as_it_is
     assert_eq!(gateway.records().len(), 3, "{:?}", gateway.records());
 }
 
+/// Rounds of four reloads and an upgrade each: one, or as many as `DURWARD_SOAK` says.
+fn rounds() -> u32 {
+    std::env::var("DURWARD_SOAK").map_or(1, |rounds| rounds.parse().expect("DURWARD_SOAK is a number"))
+}
+
 #[test]
-fn an_upgrade_under_load_loses_no_request() {
+fn reloads_and_upgrades_under_load_lose_no_request() {
     let (origin, keys) = (Origin::start(), Keys::new("k1"));
-    let mut gateway = start(&keys, &origin, 0);
-    let token = keys.token(json!({}));
-    let stop = Arc::new(AtomicBool::new(false));
-    let (good, bad) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let load = |keep_alive: bool| {
-        let (client, token, stop) = (gateway.client(), token.clone(), stop.clone());
-        let (good, bad) = (good.clone(), bad.clone());
-        std::thread::spawn(move || {
-            let bearer = format!("Bearer {token}");
-            let text = request("GET", "/v1/vehicles/1/liens", &[("Authorization", &bearer)], "");
-            let mut connection = client.connect();
-            while !stop.load(Ordering::Relaxed) {
-                connection.write(&text);
-                let answer = connection.try_answer("GET");
-                let fine = answer.as_ref().is_some_and(|answer| answer.status == 200);
-                if fine { &good } else { &bad }.fetch_add(1, Ordering::Relaxed);
-                let leaves = answer.is_none_or(|answer| answer.header("connection") == Some("close"));
-                if leaves || !keep_alive {
-                    connection = client.connect();
-                }
-            }
-        })
-    };
-    let threads: Vec<_> = [true, true, false].map(load).into();
-    let old = gateway.pid();
-    let output = gateway.command("upgrade").output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stderr),
-        gateway.messages()
+    let gateway = start(&keys, &origin, 0);
+    let bearer = format!(
+        "Bearer {}",
+        keys.token(json!({ "exp": crate::support::issuer::now() + 3600 }))
     );
-    let new = gateway.serving().unwrap();
-    assert_ne!(new, old);
-    eventually("the old process is gone", || gateway.has_ended().then_some(()));
-    let before = good.load(Ordering::Relaxed);
-    eventually("the new one serves", || {
-        (good.load(Ordering::Relaxed) > before + 50).then_some(())
+    let stop = AtomicBool::new(false);
+    let (good, bad) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let count = |fine: bool| _ = if fine { &good } else { &bad }.fetch_add(1, Ordering::Relaxed);
+    let path = "/v1/vehicles/1/liens";
+    let client = gateway.client();
+    let http1 = |keep_alive: bool| {
+        let text = request("GET", path, &[("Authorization", &bearer)], "");
+        let mut connection = client.connect();
+        while !stop.load(Ordering::Relaxed) {
+            connection.write(&text);
+            let answer = connection.try_answer("GET");
+            count(answer.as_ref().is_some_and(|answer| answer.status == 200));
+            let leaves = answer.is_none_or(|answer| answer.header("connection") == Some("close"));
+            if leaves || !keep_alive {
+                connection = client.connect();
+            }
+        }
+    };
+    let http2 = || {
+        while !stop.load(Ordering::Relaxed) {
+            let requests = (0..3).map(|_| {
+                let request = http::Request::get(format!("https://api.example{path}"));
+                (
+                    request.header("authorization", &bearer).body(()).unwrap(),
+                    Vec::new(),
+                )
+            });
+            for answer in h2::exchange(gateway.https, &gateway.authority, requests.collect()) {
+                count(answer.is_some_and(|answer| answer.status == 200));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| http1(true));
+        scope.spawn(|| http1(true));
+        scope.spawn(|| http1(false));
+        scope.spawn(http2);
+        for round in 0..rounds() {
+            let serving = gateway.serving().unwrap();
+            for reload in 0..4 {
+                let file = gateway.folder.0.join("durward.yaml");
+                let text = std::fs::read_to_string(&file).unwrap();
+                let before = gateway.admin("/config/status").json()["running"]["hash"].clone();
+                gateway
+                    .folder
+                    .write("durward.yaml", format!("{text}# {round}.{reload}\n"));
+                signal(serving, "HUP");
+                eventually("the reload", || {
+                    Some(gateway.admin("/config/status").json())
+                        .filter(|status| status["running"]["hash"] != before)
+                });
+            }
+            let output = gateway.command("upgrade").output().unwrap();
+            assert!(
+                output.status.success(),
+                "{}{}",
+                String::from_utf8_lossy(&output.stderr),
+                gateway.messages()
+            );
+            assert_ne!(gateway.serving().unwrap(), serving);
+            eventually("the old process is gone", || is_gone(serving).then_some(()));
+            let before = good.load(Ordering::Relaxed);
+            eventually("the new one serves", || {
+                (good.load(Ordering::Relaxed) > before + 50).then_some(())
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
     });
-    stop.store(true, Ordering::Relaxed);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    println!(
+        "{} requests, {} lost",
+        good.load(Ordering::Relaxed),
+        bad.load(Ordering::Relaxed)
+    );
     assert_eq!(
         bad.load(Ordering::Relaxed),
         0,
         "of {}",
         good.load(Ordering::Relaxed)
     );
-    assert_eq!(gateway.client().get("/healthz", &[]).status, 200);
+}
+
+fn signal(pid: u32, name: &str) {
+    let line = format!("kill -{name} {pid}");
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", &line])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
 fn a_successor_that_cannot_start_leaves_the_old_one_serving() {
     let (origin, keys) = (Origin::start(), Keys::new("k1"));
-    let mut gateway = start(&keys, &origin, 0);
+    let gateway = start(&keys, &origin, 0);
     let file = gateway.folder.0.join("durward.yaml");
     let text = std::fs::read_to_string(file).unwrap();
     gateway.folder.write(

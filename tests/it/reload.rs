@@ -125,6 +125,25 @@ fn a_swapped_certificate_serves_the_next_handshake_without_a_signal() {
     let (origin, keys) = (Origin::start(), Keys::new("k1"));
     let gateway = Gateway::start(&body(&keys, &origin, "/old"));
     let mut connection = gateway.client().connect();
+    // two days from now, as the harness makes them
+    let line = format!(
+        "durward_tls_certificate_not_after_seconds{{listener=\"{}\",name=",
+        gateway.https
+    );
+    let metrics = gateway.admin("/metrics").text();
+    let ends: u64 = metrics
+        .lines()
+        .find(|l| l.starts_with(&line))
+        .unwrap()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(
+        (170_000..175_000).contains(&(ends - crate::support::issuer::now())),
+        "{ends}"
+    );
 
     let other = Authority::new();
     let dir = gateway.folder.0.join("certs");

@@ -148,7 +148,7 @@ fn pollers(work_stealing: &str) -> String {
 
 /// Nothing is under way when the gateway is told to end.
 fn told_to_end(seconds: &str) -> String {
-    let mut gateway = plaintext(&format!("server: {{ drain_seconds: {seconds} }}\n{PUBLIC}")).start();
+    let gateway = plaintext(&format!("server: {{ drain_seconds: {seconds} }}\n{PUBLIC}")).start();
     gateway.signal("TERM");
     if seconds == "0" {
         eventually("the process is gone", || gateway.has_ended().then_some(()));

@@ -309,8 +309,8 @@ impl Gateway {
     }
 
     /// Whether the process that was started has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+    pub fn has_ended(&self) -> bool {
+        is_gone(self.pid())
     }
 
     /// The verb of the command line on this gateway's configuration.
@@ -322,6 +322,14 @@ impl Gateway {
             .arg(self.folder.0.join("durward.yaml"));
         command
     }
+}
+
+/// Whether a process has ended, waited for or not.
+pub fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ")
+        .next()
+        .is_none_or(|state| state.is_empty() || state.starts_with('Z'))
 }
 
 impl Drop for Gateway {
