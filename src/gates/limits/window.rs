@@ -5,7 +5,7 @@
 //! **none ever admits more than L**, however a client times its requests (S70). The price is that the oldest part counts
 //! whole: a steady client can use 24/25 of its limit.
 //!
-//! A key takes 64 bytes. The table is set-associative: a key lives in one of [`WAYS`] places of its set. A full set gives
+//! A key takes 64 bytes. The table is set-associative: a key lives in one of 8 places of its set. A full set gives
 //! up a place that has expired, else the one with the lowest count, whose count the newcomer inherits, so that nobody
 //! gains by being forgotten. A place at its limit is never given up; where a whole set is, newcomers are refused.
 
