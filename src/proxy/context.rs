@@ -57,8 +57,6 @@ pub struct RequestCtx {
     pub(super) tried: Vec<SocketAddr>,
     /// When the first target was chosen.
     pub(super) forwarded: Option<Instant>,
-    /// Whether a connection to the upstream was had.
-    pub(super) connected: bool,
     /// Takes the place of the upstream's body.
     pub(super) replacement: Option<Bytes>,
     /// Whether it does.
@@ -68,7 +66,7 @@ pub struct RequestCtx {
     outcome: Outcome,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Outcome {
     status: Option<u16>,
     sent: u64,
@@ -99,12 +97,16 @@ impl RequestCtx {
             received: 0,
             tried: Vec::new(),
             forwarded: None,
-            connected: false,
             replacement: None,
             replaces: false,
             started: Instant::now(),
             arrived: UnixTime::of_system(),
-            outcome: Outcome::default(),
+            // until its end is told, it has been broken off: by a panic, or by whoever dropped it
+            outcome: Outcome {
+                status: None,
+                sent: 0,
+                aborted: true,
+            },
         }
     }
 
@@ -197,10 +199,16 @@ impl RequestCtx {
                 .allowed(metrics, (id, route), labels, duration);
         }
         let (name, path) = route.map_or(("", ""), |route| (&*route.id, &*route.path));
-        match self.denied() {
-            Some(denial) => metrics.denied(name, denial),
-            // allowed, and broken off
-            None => metrics.allowed(name).inc(),
+        match &self.phase {
+            Phase::Denied(denial) => metrics.denied(name, denial),
+            // admitted, and broken off
+            Phase::Admitted(_) => {
+                metrics.allowed(name).inc();
+                if self.public().is_some() {
+                    metrics.public(name).inc();
+                }
+            }
+            Phase::Arrived => {}
         }
         metrics
             .duration(
@@ -285,5 +293,48 @@ impl Drop for RequestCtx {
     fn drop(&mut self) {
         self.record();
         self.live.lifecycle().end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::compile::compile;
+    use crate::gateway::{Records, RecordsTo};
+    use crate::secrets::Sources;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::writer::Writer;
+
+    // S83: nobody told how it ended, as when a request panics
+    #[test]
+    fn a_request_that_is_dropped_records_itself_as_broken_off() {
+        let yaml = "version: 1\n\
+            listeners: [{ address: \"127.0.0.1:8443\", plaintext: { reason: test } }]\n\
+            routes: [{ match: { methods: [GET], path: / }, public: { reason: a, owner: b }, respond: 200 }]\n";
+        let gateway = compile("test.yaml", yaml, &Sources::default()).gateway.unwrap();
+        let path = std::env::temp_dir().join(format!("durward-dropped-{}", std::process::id()));
+        let records = Records {
+            to: RecordsTo::File(path.clone()),
+            queue: 8,
+        };
+        let telemetry = Arc::new(Telemetry {
+            metrics: Metrics::new().unwrap(),
+            records: Writer::start(&records).unwrap(),
+        });
+        let live = Arc::new(Live::new(gateway));
+        let ctx = RequestCtx::new(live.clone(), telemetry.clone());
+        assert_eq!(live.lifecycle().in_flight(), 1);
+        drop(ctx);
+        assert_eq!(live.lifecycle().in_flight(), 0);
+        telemetry.records.finish();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&record["durward.outcome"], &record["error.type"]),
+            (&"abort".into(), &"aborted".into())
+        );
+        let metrics = String::from_utf8(telemetry.metrics.text(&live, &telemetry.records)).unwrap();
+        assert!(!metrics.contains("outcome=\"allow\""), "{metrics}");
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::header::HeaderMap;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
@@ -11,7 +12,7 @@ use crate::denial::{ContentError, Denial, Verdict};
 use crate::gates::content::BodyPlan;
 use crate::gates::network::client_address;
 use crate::gateway::Action;
-use crate::head::{Head, RawHead, check_wire};
+use crate::head::{Head, Malformed, RawHead, check_wire};
 use crate::listener::tls::Secured;
 use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
@@ -76,19 +77,8 @@ impl Request for Live<'_> {
 }
 
 async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted> {
-    let ended = session.is_body_empty();
-    if let Some(http1) = session.as_downstream().as_http1() {
-        check_wire(&http1.get_headers_raw_bytes()).map_err(Denial::Malformed)?;
-    }
+    let head = read_head(session.as_downstream_mut()).map_err(Denial::Malformed)?;
     let request = session.req_header();
-    let raw = RawHead {
-        method: &request.method,
-        uri: &request.uri,
-        version: request.version,
-        headers: &request.headers,
-        ended,
-    };
-    let head = Head::parse(raw).map_err(Denial::Malformed)?;
     let live = Live {
         head: &head,
         headers: &request.headers,
@@ -101,6 +91,22 @@ async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted>
         .await;
     ctx.head = Some(head);
     verdict
+}
+
+/// The canonical head of what was read; for HTTP/1, the client's very bytes are judged too.
+pub(super) fn read_head(session: &mut ServerSession) -> Result<Head, Malformed> {
+    let ended = session.is_body_empty();
+    if let Some(http1) = session.as_http1() {
+        check_wire(&http1.get_headers_raw_bytes())?;
+    }
+    let request = session.req_header();
+    Head::parse(RawHead {
+        method: &request.method,
+        uri: &request.uri,
+        version: request.version,
+        headers: &request.headers,
+        ended,
+    })
 }
 
 fn peer(session: &Session, ctx: &mut RequestCtx) -> Peer {

@@ -54,19 +54,6 @@ impl ProxyHttp for Durward {
         upstream::peer(ctx)
     }
 
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        _reused: bool,
-        _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
-        _digest: Option<&pingora_core::protocols::Digest>,
-        ctx: &mut RequestCtx,
-    ) -> Result<()> {
-        ctx.connected = true;
-        Ok(())
-    }
-
     async fn upstream_request_filter(
         &self,
         session: &mut Session,

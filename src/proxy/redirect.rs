@@ -12,11 +12,12 @@ use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use uuid::Uuid;
 
+use super::intake::read_head;
 use super::reply;
 use crate::clock::UnixTime;
 use crate::denial::{Denial, PlainHttp, Verdict};
 use crate::gateway::live::Live;
-use crate::head::{BodyLength, Head, RawHead, check_wire};
+use crate::head::{BodyLength, Head};
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Record, seconds, timestamp};
 
@@ -39,23 +40,12 @@ impl ServeHttp for Redirect {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let started = Instant::now();
         let id = Uuid::now_v7();
-        let ended = session.is_body_empty();
         let peer = session
             .client_addr()
             .and_then(|address| address.as_inet())
             .map(|address| address.ip());
+        let head = read_head(session);
         let request = session.req_header();
-        let raw = RawHead {
-            method: &request.method,
-            uri: &request.uri,
-            version: request.version,
-            headers: &request.headers,
-            ended,
-        };
-        let wire = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
-        let head = wire
-            .map_or(Ok(()), |bytes| check_wire(&bytes))
-            .and_then(|()| Head::parse(raw));
         let judged = match &head {
             Ok(head) => self.location(head, &request.headers),
             Err(why) => Err(Denial::Malformed(*why)),

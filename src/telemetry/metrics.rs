@@ -26,6 +26,7 @@ pub struct Metrics {
     key_failures: IntGaugeVec,
     key_usable: IntGaugeVec,
     key_fetches: IntCounterVec,
+    key_age: IntGaugeVec,
     records_dropped: IntCounter,
     verdicts: IntGaugeVec,
     info: IntGaugeVec,
@@ -81,6 +82,10 @@ impl Metrics {
                 ),
                 &["issuer"],
             )?,
+            key_age: IntGaugeVec::new(
+                Opts::new("durward_jwks_age_seconds", "Age of an issuer's fetched keys."),
+                &["issuer"],
+            )?,
             key_fetches: IntCounterVec::new(
                 Opts::new(
                     "durward_jwks_fetches_total",
@@ -125,6 +130,7 @@ impl Metrics {
             key_failures,
             key_usable,
             key_fetches,
+            key_age,
             records_dropped,
             verdicts,
             info,
@@ -139,6 +145,7 @@ impl Metrics {
         registry.register(Box::new(key_failures.clone()))?;
         registry.register(Box::new(key_usable.clone()))?;
         registry.register(Box::new(key_fetches.clone()))?;
+        registry.register(Box::new(key_age.clone()))?;
         registry.register(Box::new(records_dropped.clone()))?;
         registry.register(Box::new(verdicts.clone()))?;
         registry.register(Box::new(info.clone()))?;
@@ -195,6 +202,11 @@ impl Metrics {
             self.key_usable
                 .with_label_values(&[&*state.issuer])
                 .set(i64::from(state.usable));
+            if let Some(age) = state.age {
+                self.key_age
+                    .with_label_values(&[&*state.issuer])
+                    .set(i64::try_from(age).unwrap_or(i64::MAX));
+            }
             for (reason, fetches) in state.fetches {
                 let counter = self.key_fetches.with_label_values(&[&*state.issuer, reason]);
                 // a reload may have begun to count anew; a counter never goes back

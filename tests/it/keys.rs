@@ -118,6 +118,10 @@ fn a_flood_of_random_kids_causes_one_fetch_in_a_cooldown() {
     assert_eq!(issuer.fetches(), 2, "one at the start, one for the flood");
     // U1
     let metrics = gateway.admin("/metrics").text();
+    assert!(
+        metrics.contains("durward_jwks_age_seconds{issuer=\"main\"} "),
+        "{metrics}"
+    );
     for (reason, fetches) in [("scheduled", 1), ("unknown_kid", 1)] {
         let line = format!("durward_jwks_fetches_total{{issuer=\"main\",reason=\"{reason}\"}} {fetches}");
         assert!(metrics.contains(&line), "{line}: {metrics}");
