@@ -67,6 +67,12 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
         .as_deref()
         .map(StateDir::open)
         .transpose()?;
+    if options.upgrade && state.is_none() {
+        // Pingora's own place for the sockets is one that anybody can write to
+        return Err(io::Error::other(
+            "--upgrade needs `server.state_dir`, where the running process is found",
+        ));
+    }
     let drain = gateway.server.drain;
     let telemetry = Arc::new(Telemetry {
         metrics: Metrics::new().map_err(io::Error::other)?,

@@ -181,3 +181,22 @@ fn a_successor_that_cannot_start_leaves_the_old_one_serving() {
     assert_eq!(gateway.client().get("/healthz", &[]).status, 200);
     assert!(!gateway.has_ended());
 }
+
+// whoever could wait at a place that is open to all would be given the sockets
+#[test]
+fn a_successor_without_a_state_folder_does_not_even_begin() {
+    let (origin, keys) = (Origin::start(), Keys::new("k1"));
+    let gateway = Gateway::start(&(keys.inline() + &routes(&origin)));
+    for verb in [&["run", "--upgrade"][..], &["upgrade"]] {
+        let file = gateway.folder.0.join("durward.yaml");
+        let output = crate::support::gateway::binary()
+            .args(verb)
+            .arg("-c")
+            .arg(file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("server.state_dir"), "{said}");
+    }
+}
