@@ -139,6 +139,10 @@ async fn write(
     if ctx.is_draining() {
         session.set_keepalive(None);
     }
+    if unread && goes_on && session.as_downstream().is_http2() {
+        // ending the stream before its last bytes are here resets it, and some clients then throw the answer away
+        drain(session).await;
+    }
     let is_head = session.req_header().method == Method::HEAD;
     if bodiless || is_head || body.is_empty() {
         session.write_response_header(Box::new(response), true).await?;
