@@ -20,6 +20,7 @@ use crate::pipeline::Admitted;
 use crate::request::Peer;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Record, seconds, timestamp};
+use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
 use crate::trace::Trace;
 use crate::upstream::Upstream;
@@ -221,6 +222,23 @@ impl RequestCtx {
             .observe(duration.as_secs_f64());
     }
 
+    /// Whether a summary tells of this request, because its credential was refused so before (S54).
+    fn is_summarised(&self, credential: CredentialId) -> bool {
+        let (Some(denial), Some(route)) = (self.denied(), self.route()) else {
+            return false;
+        };
+        let refusal = Refusal {
+            credential,
+            denial,
+            route,
+            client: self.peer.client,
+            subject: self.trace.client.as_deref().map(|client| &*client.subject),
+            id: self.id,
+            config: self.gateway().hash.get(..12).unwrap_or_default(),
+        };
+        denial.is_of_credential() && self.telemetry.refusals.counts(refusal, self.arrived)
+    }
+
     fn record(&self) {
         let route = self.route();
         let denial = self.denied();
@@ -237,6 +255,12 @@ impl RequestCtx {
             return;
         }
         let client = self.trace.client.as_deref();
+        let credential = denial
+            .and(self.trace.credential.as_ref())
+            .map(|credential| self.telemetry.refusals.name(credential));
+        if credential.is_some_and(|credential| self.is_summarised(credential)) {
+            return;
+        }
         let tls = self.peer.tls.as_deref();
         let gateway = self.gateway();
         let traceparent = self.tracing.map(|tracing| tracing.header_value());
@@ -268,6 +292,7 @@ impl RequestCtx {
             sni: tls.and_then(|tls| tls.sni.as_deref()),
             user: client.map(|client| &*client.subject),
             roles: client.map(|client| &*client.roles).unwrap_or_default(),
+            credential: credential.as_ref().map(CredentialId::as_str),
             client_id: client.and_then(|client| client.client_id.as_deref()),
             issuer: client
                 .and_then(|client| gateway.issuers.get(client.issuer))
@@ -302,8 +327,6 @@ mod tests {
     use crate::gateway::compile::compile;
     use crate::gateway::{Records, RecordsTo};
     use crate::secrets::Sources;
-    use crate::telemetry::metrics::Metrics;
-    use crate::telemetry::writer::Writer;
 
     // S83: nobody told how it ended, as when a request panics
     #[test]
@@ -316,11 +339,9 @@ mod tests {
         let records = Records {
             to: RecordsTo::File(path.clone()),
             queue: 8,
+            summary_interval: Duration::ZERO,
         };
-        let telemetry = Arc::new(Telemetry {
-            metrics: Metrics::new().unwrap(),
-            records: Writer::start(&records).unwrap(),
-        });
+        let telemetry = Arc::new(Telemetry::start(&records).unwrap());
         let live = Arc::new(Live::new(gateway));
         let ctx = RequestCtx::new(live.clone(), telemetry.clone());
         assert_eq!(live.lifecycle().in_flight(), 1);
@@ -334,7 +355,7 @@ mod tests {
             (&record["durward.outcome"], &record["error.type"]),
             (&"abort".into(), &"aborted".into())
         );
-        let metrics = String::from_utf8(telemetry.metrics.text(&live, &telemetry.records)).unwrap();
+        let metrics = String::from_utf8(telemetry.metrics.text(&live, &telemetry)).unwrap();
         assert!(!metrics.contains("outcome=\"allow\""), "{metrics}");
     }
 }

@@ -9,7 +9,7 @@ use prometheus::{
 use crate::denial::Denial;
 use crate::gateway::Purpose;
 use crate::gateway::live::Live;
-use crate::telemetry::writer::Writer;
+use crate::telemetry::Telemetry;
 
 /// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
 const BOUNDS: [f64; 14] = [
@@ -34,6 +34,7 @@ pub struct Metrics {
     reload_time: IntGauge,
     certificates: IntGaugeVec,
     records_waiting: IntGauge,
+    records_summarised: IntCounter,
 }
 
 impl Metrics {
@@ -121,6 +122,10 @@ impl Metrics {
                 &["listener", "name"],
             )?,
             records_waiting: IntGauge::new("durward_records_waiting", "Records that wait for the writer.")?,
+            records_summarised: IntCounter::new(
+                "durward_records_summarised_total",
+                "Refusals that a summary tells of instead of a record of their own.",
+            )?,
         };
         let Metrics {
             registry,
@@ -138,6 +143,7 @@ impl Metrics {
             reload_time,
             certificates,
             records_waiting,
+            records_summarised,
         } = &metrics;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
@@ -153,6 +159,7 @@ impl Metrics {
         registry.register(Box::new(reload_time.clone()))?;
         registry.register(Box::new(certificates.clone()))?;
         registry.register(Box::new(records_waiting.clone()))?;
+        registry.register(Box::new(records_summarised.clone()))?;
         Ok(metrics)
     }
 
@@ -192,7 +199,10 @@ impl Metrics {
 
     /// Everything, in Prometheus' text format.
     #[must_use]
-    pub fn text(&self, live: &Live, records: &Writer) -> Vec<u8> {
+    pub fn text(&self, live: &Live, telemetry: &Telemetry) -> Vec<u8> {
+        let Telemetry {
+            records, refusals, ..
+        } = telemetry;
         let running = live.current();
         for state in running.memory.key_states() {
             let failures = i64::try_from(state.failures).unwrap_or(i64::MAX);
@@ -243,6 +253,12 @@ impl Metrics {
             .set(i64::try_from(reload.at.seconds()).unwrap_or(i64::MAX));
         self.records_dropped
             .inc_by(records.dropped().saturating_sub(self.records_dropped.get()));
+
+        self.records_summarised.inc_by(
+            refusals
+                .summarised()
+                .saturating_sub(self.records_summarised.get()),
+        );
 
         let mut text = Vec::new();
         if let Err(why) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {

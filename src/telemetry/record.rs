@@ -82,6 +82,9 @@ pub struct Record<'a> {
     /// Verified OAuth client.
     #[serde(rename = "durward.client.id", skip_serializing_if = "Option::is_none")]
     pub client_id: Option<&'a str>,
+    /// Keyed digest of a credential that was refused.
+    #[serde(rename = "durward.credential.id", skip_serializing_if = "Option::is_none")]
+    pub credential: Option<&'a str>,
     /// Name of the issuer.
     #[serde(rename = "durward.issuer", skip_serializing_if = "Option::is_none")]
     pub issuer: Option<&'a str>,

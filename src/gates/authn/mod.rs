@@ -30,6 +30,7 @@ use crate::denial::{Denial, Dependency, Verdict};
 use crate::gateway::Gateway;
 use crate::identity::Client;
 use crate::request::Request;
+use crate::trace::Trace;
 use crate::world::fetch::KeysUrl;
 use crate::world::{Keys, World};
 use jwk::KeySet;
@@ -72,7 +73,7 @@ pub enum KeysFrom {
 }
 
 impl Authn {
-    /// Authenticates the caller.
+    /// Authenticates the caller. `trace` is told which credential was looked at.
     ///
     /// # Errors
     /// [`Denial::Unauthenticated`] for any fault of the credential; [`Denial::Unavailable`] where the keys to check it are
@@ -82,13 +83,16 @@ impl Authn {
         gateway: &Gateway,
         request: &R,
         world: &W,
+        trace: &mut Trace,
     ) -> Verdict<Arc<Client>> {
         let refused = Denial::Unauthenticated;
         let token = bearer::token(request.headers(), request.head().query()).map_err(refused)?;
+        // what is too long is known by as much of it as is ever looked at
+        let digest = verdicts::digest(token.get(..jws::MAX_TOKEN_BYTES).unwrap_or(token));
+        trace.credential = Some(digest);
         if token.len() > jws::MAX_TOKEN_BYTES {
             return Err(refused(AuthnError::TokenTooLarge));
         }
-        let digest = verdicts::digest(token);
         let now = world.now();
         if let Some(verdict) = self.remembered(gateway, world, &digest, now) {
             return verdict;
