@@ -13,6 +13,7 @@
 mod support;
 
 mod authn;
+mod canary;
 mod cli;
 mod conf;
 mod config_keys;
