@@ -196,7 +196,7 @@ fn windows(c: &mut Criterion) {
         .count();
     println!(
         "limiter: {} keys live, {} MiB at most, {refused} of {KEYS} well-behaved first requests refused",
-        windows.keys(),
+        windows.live(now),
         windows.memory() >> 20,
     );
     assert!(refused * 10_000 < KEYS as usize);

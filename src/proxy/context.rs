@@ -19,6 +19,7 @@ use crate::head::Head;
 use crate::pipeline::Admitted;
 use crate::request::Peer;
 use crate::telemetry::Telemetry;
+use crate::telemetry::meters::TargetId;
 use crate::telemetry::record::{Record, seconds, timestamp};
 use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
@@ -58,6 +59,8 @@ pub struct RequestCtx {
     pub(super) tried: Vec<SocketAddr>,
     /// When the first target was chosen.
     pub(super) forwarded: Option<Instant>,
+    /// The target of the current attempt, and when it was chosen.
+    pub(super) attempt: Option<(TargetId, Instant)>,
     /// Takes the place of the upstream's body.
     pub(super) replacement: Option<Bytes>,
     /// Whether it does.
@@ -98,6 +101,7 @@ impl RequestCtx {
             received: 0,
             tried: Vec::new(),
             forwarded: None,
+            attempt: None,
             replacement: None,
             replaces: false,
             started: Instant::now(),
@@ -142,8 +146,16 @@ impl RequestCtx {
         self.upstream_of(self.admitted()?.route())
     }
 
+    /// Its index in the snapshot.
+    pub(super) fn upstream_index(&self) -> Option<usize> {
+        match self.gateway().route(self.admitted()?.route())?.action {
+            crate::gateway::Action::Upstream(index) => Some(index),
+            crate::gateway::Action::Respond { .. } => None,
+        }
+    }
+
     /// The upstream that was asked, whatever came of it.
-    fn asked(&self) -> Option<&Upstream> {
+    pub(super) fn asked(&self) -> Option<&Upstream> {
         self.forwarded?;
         self.upstream_of(self.trace.route?)
     }
@@ -201,7 +213,14 @@ impl RequestCtx {
         }
         let (name, path) = route.map_or(("", ""), |route| (&*route.id, &*route.path));
         match &self.phase {
-            Phase::Denied(denial) => metrics.denied(name, denial),
+            Phase::Denied(denial) => {
+                metrics.denied(name, denial);
+                if let Denial::RateLimited(standing) = denial
+                    && let Some(limit) = self.gateway().limits.get(standing.limit)
+                {
+                    self.running.meters.limited(metrics, standing.limit, &limit.name);
+                }
+            }
             // admitted, and broken off
             Phase::Admitted(_) => {
                 metrics.allowed(name).inc();

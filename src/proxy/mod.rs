@@ -125,6 +125,7 @@ impl ProxyHttp for Durward {
     ) -> bool {
         // as above
         log::info!(target: "durward::upstream", "{}: tried again after {}", ctx.id, error.etype().as_str());
+        upstream::count_failure(error, ctx);
         true
     }
 

@@ -1,5 +1,7 @@
 //! What leaves: upstreams' answers without what they give away (S39).
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method};
@@ -9,7 +11,7 @@ use pingora_proxy::Session;
 
 use super::context::RequestCtx;
 use super::reply;
-use super::upstream::{DEADLINE, is_late};
+use super::upstream::{DEADLINE, answered, is_late};
 use crate::denial::{Denial, UpstreamError};
 use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
@@ -43,7 +45,8 @@ pub(super) fn clean(
     response: &mut ResponseHeader,
     ctx: &mut RequestCtx,
 ) -> Result<()> {
-    if is_late(ctx) {
+    let now = Instant::now();
+    if is_late(now, ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
     end_hop(response);
@@ -51,6 +54,7 @@ pub(super) fn clean(
     if response.status.is_informational() {
         return Ok(());
     }
+    answered(response.status, now, ctx);
     if ctx.is_draining() {
         session.set_keepalive(None);
     }
@@ -94,7 +98,7 @@ pub(super) fn body(
     _end: bool,
     ctx: &mut RequestCtx,
 ) -> Result<Option<std::time::Duration>> {
-    if is_late(ctx) {
+    if is_late(Instant::now(), ctx) {
         return Err(Error::explain(DEADLINE, "the answer takes too long").into_up());
     }
     if ctx.replaces {

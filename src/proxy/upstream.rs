@@ -26,17 +26,19 @@ pub(super) const DEADLINE: ErrorType = ErrorType::Custom("Deadline");
 
 /// The peer for this attempt.
 pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
-    let begun = *ctx.forwarded.get_or_insert_with(Instant::now);
+    let now = Instant::now();
+    let begun = *ctx.forwarded.get_or_insert(now);
     // a further attempt sends the body again from its beginning
     ctx.received = 0;
-    let Some(upstream) = ctx.upstream() else {
+    ctx.attempt = None;
+    let (Some(index), Some(upstream)) = (ctx.upstream_index(), ctx.upstream()) else {
         return Error::e_explain(ErrorType::InternalError, "no ticket");
     };
-    let Some(address) = upstream.next(&ctx.tried) else {
+    let Some((target, address)) = upstream.next(&ctx.tried) else {
         return Err(Error::explain(UNRESOLVED, "no target has an address").into_up());
     };
     let timeouts = upstream.timeouts;
-    let left = timeouts.total.saturating_sub(begun.elapsed());
+    let left = timeouts.total.saturating_sub(now.duration_since(begun));
     if left.is_zero() {
         return Err(Error::explain(DEADLINE, "the deadline has passed").into_up());
     }
@@ -60,6 +62,11 @@ pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     options.write_timeout = Some(timeouts.write.min(left));
     options.idle_timeout = Some(upstream.idle);
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    let target = (index, target);
+    ctx.running
+        .meters
+        .attempted(&ctx.telemetry.metrics, target, upstream);
+    ctx.attempt = Some((target, now));
     Ok(Box::new(peer))
 }
 
@@ -136,8 +143,30 @@ pub(super) fn not_connected(peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Bo
     error
 }
 
+/// Counts an attempt that failed because of the upstream; each attempt once.
+pub(super) fn count_failure(error: &Error, ctx: &RequestCtx) {
+    if let (Some(Denial::Upstream(why)), Some(upstream)) = (denial(error, ctx), ctx.asked()) {
+        let target = ctx.attempt.map(|((_, target), _)| upstream.target_name(target));
+        let target = target.unwrap_or_default();
+        ctx.telemetry
+            .metrics
+            .upstream_failed(&upstream.name, &target, why);
+    }
+}
+
+/// The head of the upstream's answer is here.
+pub(super) fn answered(status: http::StatusCode, now: Instant, ctx: &RequestCtx) {
+    if let (Some((target, begun)), Some(upstream)) = (ctx.attempt, ctx.upstream()) {
+        let after = now.saturating_duration_since(begun);
+        ctx.running
+            .meters
+            .answered(&ctx.telemetry.metrics, target, upstream, status, after);
+    }
+}
+
 /// Answers for an upstream that did not, and for bodies that grew too long.
 pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+    count_failure(error, ctx);
     let Some(denial) = denial(error, ctx) else {
         // the client is gone, or cannot be answered any more
         return FailToProxy {
@@ -205,9 +234,10 @@ fn is_tls(etype: &ErrorType) -> bool {
 }
 
 /// Whether the time of this request is over.
-pub(super) fn is_late(ctx: &RequestCtx) -> bool {
+pub(super) fn is_late(now: Instant, ctx: &RequestCtx) -> bool {
     let total = ctx
         .upstream()
         .map_or(Duration::MAX, |upstream| upstream.timeouts.total);
-    ctx.forwarded.is_some_and(|begun| begun.elapsed() > total)
+    ctx.forwarded
+        .is_some_and(|begun| now.saturating_duration_since(begun) > total)
 }

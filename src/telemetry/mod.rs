@@ -1,10 +1,12 @@
 //! What is told of what happened: records, metrics, health.
 
 pub mod admin;
+mod labels;
 pub mod meters;
 pub mod metrics;
 pub mod record;
 pub mod refusals;
+mod state;
 pub mod traceparent;
 pub mod writer;
 

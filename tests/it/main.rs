@@ -27,6 +27,7 @@ mod identity;
 mod keys;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod oidc;
 mod prove;
 mod readme;

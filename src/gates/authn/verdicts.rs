@@ -93,6 +93,23 @@ impl Verdicts {
     pub fn kept(&self) -> (usize, usize) {
         (self.good.len(), self.bad.len())
     }
+
+    /// How many good and bad verdicts are kept at most.
+    #[must_use]
+    pub fn most(&self) -> (u64, u64) {
+        (self.good.capacity(), self.bad.capacity())
+    }
+
+    /// Tokens looked up so far, by what was found: a good verdict, a bad one, or none.
+    #[must_use]
+    pub fn lookups(&self) -> [(&'static str, u64); 3] {
+        // the bad are looked through for what is not among the good
+        [
+            ("good", self.good.hits()),
+            ("bad", self.bad.hits()),
+            ("none", self.bad.misses()),
+        ]
+    }
 }
 
 impl Default for Verdicts {
