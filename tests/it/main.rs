@@ -35,5 +35,6 @@ mod records;
 mod reload;
 mod routing;
 mod smoke;
+mod status;
 mod transport;
 mod upstream;
