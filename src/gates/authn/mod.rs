@@ -84,16 +84,17 @@ impl Authn {
         world: &W,
     ) -> Verdict<Arc<Client>> {
         let refused = Denial::Unauthenticated;
-        let token = bearer::token(request.headers(), request.head().query()).map_err(refused)?;
-        if token.len() > jws::MAX_TOKEN_BYTES {
+        let sent = bearer::sent(request.headers(), request.head().query()).map_err(refused)?;
+        if sent.len() > jws::MAX_TOKEN_BYTES {
             return Err(refused(AuthnError::TokenTooLarge));
         }
-        let digest = verdicts::digest(token);
+        let digest = verdicts::digest(sent);
         let now = world.now();
         if let Some(verdict) = self.remembered(gateway, world, &digest, now) {
             return verdict;
         }
 
+        let token = bearer::token(sent).map_err(refused)?;
         let unverified = Unverified::parse(token).map_err(refused)?;
         let (index, issuer) = gateway
             .issuers
