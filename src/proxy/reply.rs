@@ -11,7 +11,6 @@ use http::{Method, Response, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::context::{Phase, RequestCtx};
@@ -19,6 +18,7 @@ use crate::denial::Denial;
 use crate::gates::limits::Standing;
 use crate::gates::limits::window::Quota;
 use crate::head::{BodyLength, Head};
+use crate::telemetry::line::{Object, field};
 
 /// Read and thrown away of a refused body at most, so that the answer is not lost to a reset connection.
 const DRAINED: usize = 256 * 1024;
@@ -27,23 +27,14 @@ const WORTH_READING: u64 = 64 * 1024;
 /// And for this long.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
+/// Bytes of a problem document, as a hint.
+const DOCUMENT: usize = 384;
 /// Fields that an answer of ours has at most, as a hint.
 const FIELDS: usize = 16;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-/// A problem document.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    instance: String,
-    code: &'a str,
-}
 
 /// `Content-Type` of problem documents.
 pub(super) const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -100,17 +91,25 @@ fn value(text: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(text).map_err(|why| Error::because(ErrorType::InternalError, "answer", why))
 }
 
-/// The document that tells a client why.
+/// The problem document (RFC 9457) that tells a client why.
 pub(super) fn problem(denial: &Denial, id: Uuid) -> Bytes {
-    let problem = Problem {
-        r#type: format!("urn:durward:problem:{}", denial.code()),
-        title: denial.status().canonical_reason().unwrap_or("Error"),
-        status: denial.status().as_u16(),
-        detail: denial.detail(),
-        instance: format!("urn:uuid:{id}"),
-        code: denial.code(),
-    };
-    serde_json::to_vec(&problem).unwrap_or_default().into()
+    let (status, code) = (denial.status(), denial.code());
+    let mut document = Vec::with_capacity(DOCUMENT);
+    let mut object = Object::new(&mut document);
+    object.plain(field!("type"), |line| {
+        line.extend_from_slice(b"urn:durward:problem:");
+        line.extend_from_slice(code.as_bytes());
+    });
+    object.text(field!("title"), status.canonical_reason().unwrap_or("Error"));
+    object.number(field!("status"), status.as_u16().into());
+    object.text(field!("detail"), denial.detail());
+    object.plain(field!("instance"), |line| {
+        let mut buffer = Uuid::encode_buffer();
+        line.extend_from_slice(id.urn().encode_lower(&mut buffer).as_bytes());
+    });
+    object.text(field!("code"), code);
+    object.end();
+    document.into()
 }
 
 /// Headers of every answer that leaves the gateway, its own and upstreams'.

@@ -1,7 +1,7 @@
 //! What is told of what happened: records, metrics, health.
 
 pub mod admin;
-mod line;
+pub(crate) mod line;
 pub mod meters;
 pub mod metrics;
 pub mod record;

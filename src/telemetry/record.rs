@@ -135,6 +135,7 @@ impl Record<'_> {
         object.text_if(field!("durward.upstream"), self.upstream);
         object.text(field!("durward.config.hash"), self.config);
         object.end();
+        line.push(b'\n');
     }
 }
 
