@@ -122,9 +122,7 @@ fn address(line: &mut Vec<u8>, address: IpAddr) {
 }
 
 fn quoted(line: &mut Vec<u8>, text: &str) {
-    // looks at every byte, also after one that decides: so several are looked at in one step
-    let needs_escape = |found: bool, byte: &u8| found | (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
-    if text.as_bytes().iter().fold(false, needs_escape) {
+    if needs_escape(text.as_bytes()) {
         // writing a text to memory does not fail
         let _ = serde_json::to_writer(line, text);
     } else {
@@ -132,6 +130,24 @@ fn quoted(line: &mut Vec<u8>, text: &str) {
         line.extend_from_slice(text.as_bytes());
         line.push(b'"');
     }
+}
+
+/// Whether there is a control character, `"` or `\`. Looks at eight bytes in one step; who is above 0x7f is none.
+fn needs_escape(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // the high bit of the lowest such byte is set, whatever is above it
+    let below = |eight: u64, limit: u8| eight.wrapping_sub(ONES * u64::from(limit)) & !eight & HIGH;
+    let is = |eight: u64, byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
+    let (eights, rest) = text.as_chunks::<8>();
+    let in_eights = eights.iter().any(|eight| {
+        let eight = u64::from_le_bytes(*eight);
+        below(eight, b' ') | is(eight, b'"') | is(eight, b'\\') != 0
+    });
+    in_eights
+        || rest
+            .iter()
+            .any(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\'))
 }
 
 #[cfg(test)]
@@ -178,6 +194,18 @@ mod tests {
                 "seconds": seconds,
             });
             prop_assert_eq!(read, expected);
+        }
+    }
+
+    #[test]
+    fn each_byte_is_told_apart_in_each_place() {
+        for byte in 0..=255_u8 {
+            for place in 0..19 {
+                let mut text = [b'a'; 19];
+                text[place] = byte;
+                let expected = byte < b' ' || byte == b'"' || byte == b'\\';
+                assert_eq!(needs_escape(&text), expected, "{byte} at {place}");
+            }
         }
     }
 
