@@ -20,7 +20,7 @@ use crate::pipeline::Admitted;
 use crate::request::Peer;
 use crate::telemetry::Telemetry;
 use crate::telemetry::meters::TargetId;
-use crate::telemetry::record::{Record, seconds, timestamp};
+use crate::telemetry::record::Record;
 use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
 use crate::trace::Trace;
@@ -49,8 +49,6 @@ pub struct RequestCtx {
     pub(super) head: Option<Head>,
     pub(super) peer: Peer,
     pub(super) tracing: Option<TraceContext>,
-    /// Whether the client's trace goes on.
-    pub(super) trace_went_on: bool,
     pub(super) trace: Trace,
     pub(super) hsts: Option<HeaderValue>,
     /// Bytes of body read so far.
@@ -95,7 +93,6 @@ impl RequestCtx {
             head: None,
             peer: Peer::default(),
             tracing: None,
-            trace_went_on: false,
             trace: Trace::default(),
             hsts: None,
             received: 0,
@@ -282,13 +279,12 @@ impl RequestCtx {
         }
         let tls = self.peer.tls.as_deref();
         let gateway = self.gateway();
-        let traceparent = self.tracing.map(|tracing| tracing.header_value());
-        let traceparent = traceparent.as_ref().and_then(|value| value.to_str().ok());
+        let tracing = self.tracing.as_ref();
         let record = Record {
-            timestamp: timestamp(self.arrived),
+            timestamp: self.arrived,
             id: self.id_value.to_str().unwrap_or_default(),
-            trace_id: traceparent.and_then(TraceContext::trace_id_in),
-            span_id: traceparent.and_then(TraceContext::span_id_in),
+            trace_id: tracing.map(TraceContext::trace_id),
+            span_id: tracing.map(TraceContext::span_id),
             method: head.map(|head| head.method().as_str()),
             scheme,
             host: head.map(Head::host),
@@ -298,7 +294,7 @@ impl RequestCtx {
             status: self.outcome.status,
             sent: self.outcome.sent,
             received: self.received,
-            duration: seconds(duration),
+            duration,
             client: self.peer.client,
             peer: self.peer.address.map(|address| address.ip()),
             protocol: head.map(|head| match head.version() {

@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod labels;
+pub(crate) mod line;
 pub mod meters;
 pub mod metrics;
 pub mod record;

@@ -86,11 +86,11 @@ impl Authn {
         trace: &mut Trace,
     ) -> Verdict<Arc<Client>> {
         let refused = Denial::Unauthenticated;
-        let token = bearer::token(request.headers(), request.head().query()).map_err(refused)?;
+        let sent = bearer::sent(request.headers(), request.head().query()).map_err(refused)?;
         // what is too long is known by as much of it as is ever looked at
-        let digest = verdicts::digest(token.get(..jws::MAX_TOKEN_BYTES).unwrap_or(token));
+        let digest = verdicts::digest(sent.get(..jws::MAX_TOKEN_BYTES).unwrap_or(sent));
         trace.credential = Some(digest);
-        if token.len() > jws::MAX_TOKEN_BYTES {
+        if sent.len() > jws::MAX_TOKEN_BYTES {
             return Err(refused(AuthnError::TokenTooLarge));
         }
         let now = world.now();
@@ -98,6 +98,7 @@ impl Authn {
             return verdict;
         }
 
+        let token = bearer::token(sent).map_err(refused)?;
         let unverified = Unverified::parse(token).map_err(refused)?;
         let (index, issuer) = gateway
             .issuers
