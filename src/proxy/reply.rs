@@ -75,7 +75,7 @@ pub(super) async fn text(
 }
 
 /// The document that tells a client why.
-pub(super) fn problem(denial: &Denial, id: Uuid) -> Bytes {
+pub(crate) fn problem(denial: &Denial, id: Uuid) -> Bytes {
     let problem = Problem {
         r#type: format!("urn:durward:problem:{}", denial.code()),
         title: denial.status().canonical_reason().unwrap_or("Error"),

@@ -6,6 +6,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::connections::ConnectionMetrics;
 use crate::denial::Denial;
 use crate::gateway::Purpose;
 use crate::gateway::live::Live;
@@ -19,6 +20,8 @@ const BOUNDS: [f64; 14] = [
 /// All metrics of the gateway.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Of connections.
+    pub connections: ConnectionMetrics,
     registry: Registry,
     duration: HistogramVec,
     decisions: IntCounterVec,
@@ -51,8 +54,10 @@ impl Metrics {
             "url_scheme",
             "error_type",
         ];
+        let registry = Registry::new();
         let metrics = Metrics {
-            registry: Registry::new(),
+            connections: ConnectionMetrics::new(&registry)?,
+            registry,
             duration: HistogramVec::new(opts.buckets(BOUNDS.to_vec()), &request)?,
             decisions: IntCounterVec::new(
                 Opts::new(
@@ -123,6 +128,7 @@ impl Metrics {
             records_waiting: IntGauge::new("durward_records_waiting", "Records that wait for the writer.")?,
         };
         let Metrics {
+            connections: _,
             registry,
             duration,
             decisions,

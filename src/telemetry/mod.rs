@@ -1,6 +1,7 @@
 //! What is told of what happened: records, metrics, health.
 
 pub mod admin;
+pub mod connections;
 pub mod meters;
 pub mod metrics;
 pub mod record;
