@@ -17,6 +17,7 @@ use super::{forwarded, reply};
 use crate::denial::{ContentError, Denial, UpstreamError};
 use crate::head::Malformed;
 use crate::identity::Identity;
+use crate::listener::Fault;
 
 /// Fields that we add at most, as a hint.
 const OURS: usize = 14;
@@ -186,6 +187,10 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Reque
 fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     if let Some(denial) = ctx.denied() {
         return Some(denial.clone());
+    }
+    if let Some(denial) = Fault::behind(error) {
+        // refused at the door, in the middle of the body
+        return Some(denial);
     }
     let etype = error.etype();
     match error.esource() {

@@ -300,6 +300,23 @@ impl Connection {
         }
     }
 
+    /// Status of the next head; `None` where none comes within `patience`.
+    pub fn status_within(&mut self, patience: Duration) -> Option<u16> {
+        self.socket().set_read_timeout(Some(patience)).unwrap();
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line);
+        self.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        read.ok()?;
+        line.split(' ').nth(1)?.parse().ok()
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self.stream.get_ref() {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref(),
+        }
+    }
+
     /// Status of the next head, interim or final, which is read and thrown away.
     pub fn status(&mut self) -> u16 {
         let mut head = String::new();
@@ -321,11 +338,7 @@ impl Connection {
 
     /// Whether the other end has closed, or closes within `patience`.
     pub fn is_closed_within(&mut self, patience: Duration) -> bool {
-        let socket = match self.stream.get_ref() {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref(),
-        };
-        socket.set_read_timeout(Some(patience)).unwrap();
+        self.socket().set_read_timeout(Some(patience)).unwrap();
         let mut byte = [0];
         let ended = match self.stream.read(&mut byte) {
             Ok(0) => true,
@@ -335,11 +348,7 @@ impl Connection {
                 std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
             ),
         };
-        let socket = match self.stream.get_ref() {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref(),
-        };
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.socket().set_read_timeout(Some(PATIENCE)).unwrap();
         ended
     }
 }
