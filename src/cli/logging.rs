@@ -78,7 +78,7 @@ fn may_be_told(target: &str) -> bool {
             .strip_prefix(*part)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    is_in(&"durward") || WITHOUT_REQUESTS.iter().any(|part| is_in(part))
+    is_in(&"durward") || WITHOUT_REQUESTS.iter().any(is_in)
 }
 
 /// Says where, and in which words if they are always the same.
