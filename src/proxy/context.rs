@@ -23,6 +23,7 @@ use crate::telemetry::meters::TargetId;
 use crate::telemetry::record::Record;
 use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
+use crate::telemetry::writer::Place;
 use crate::trace::Trace;
 use crate::upstream::Upstream;
 
@@ -63,6 +64,8 @@ pub struct RequestCtx {
     pub(super) replacement: Option<Bytes>,
     /// Whether it does.
     pub(super) replaces: bool,
+    /// Room for the record, where nothing may pass without one.
+    pub(super) place: Option<Place>,
     started: Instant,
     arrived: UnixTime,
     outcome: Outcome,
@@ -101,6 +104,7 @@ impl RequestCtx {
             attempt: None,
             replacement: None,
             replaces: false,
+            place: None,
             started: Instant::now(),
             arrived: UnixTime::of_system(),
             // until its end is told, it has been broken off: by a panic, or by whoever dropped it
@@ -255,7 +259,7 @@ impl RequestCtx {
         denial.is_of_credential() && self.telemetry.refusals.counts(refusal, self.arrived)
     }
 
-    fn record(&self) {
+    fn record(&self, place: Option<Place>) {
         let route = self.route();
         let denial = self.denied();
         let reason = match denial {
@@ -325,13 +329,14 @@ impl RequestCtx {
             upstream: self.asked().map(|upstream| &*upstream.name),
             config: gateway.hash.get(..12).unwrap_or_default(),
         };
-        record.with_line(|line| self.telemetry.records.write(line));
+        record.with_line(|line| self.telemetry.records.write_in(place, line));
     }
 }
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
-        self.record();
+        let place = self.place.take();
+        self.record(place);
         self.live.lifecycle().end();
     }
 }
@@ -354,6 +359,7 @@ mod tests {
         let records = Records {
             to: RecordsTo::File(path.clone()),
             queue: 8,
+            refuses_when_full: false,
             summary_interval: Duration::ZERO,
         };
         let telemetry = Arc::new(Telemetry::start(&records).unwrap());

@@ -33,6 +33,7 @@ pub(super) struct State {
     certificates: IntGaugeVec,
     records_dropped: IntCounter,
     records_waiting: IntGauge,
+    records_failing: IntGauge,
     records_summarised: IntCounter,
     names: Names,
 }
@@ -134,6 +135,10 @@ impl State {
             )?,
             records_dropped: counter("durward_records_dropped_total", "Records lost.")?,
             records_waiting: gauge("durward_records_waiting", "Records that wait for the writer.")?,
+            records_failing: gauge(
+                "durward_records_failing",
+                "Whether the sink did not take the last records.",
+            )?,
             records_summarised: counter(
                 "durward_records_summarised_total",
                 "Refusals that a summary tells of instead of a record of their own.",
@@ -154,6 +159,7 @@ impl State {
             records, refusals, ..
         } = telemetry;
         self.records_waiting.set(number(records.waiting()));
+        self.records_failing.set(i64::from(records.is_failing()));
         raise(&self.records_dropped, records.dropped());
         raise(&self.records_summarised, refusals.summarised());
     }
