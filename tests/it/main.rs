@@ -20,6 +20,7 @@ mod content;
 mod demo;
 mod denials;
 mod forged;
+mod framing;
 mod golden;
 mod head;
 mod identity;
