@@ -12,10 +12,12 @@
 
 mod support;
 
+mod abuse;
 mod authn;
 mod cli;
 mod conf;
 mod config_keys;
+mod connections;
 mod content;
 mod demo;
 mod denials;
@@ -33,6 +35,7 @@ mod readme;
 mod records;
 mod reload;
 mod routing;
+mod slow;
 mod smoke;
 mod transport;
 mod upstream;
