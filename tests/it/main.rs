@@ -12,15 +12,18 @@
 
 mod support;
 
+mod abuse;
 mod authn;
 mod canary;
 mod cli;
 mod conf;
 mod config_keys;
+mod connections;
 mod content;
 mod demo;
 mod denials;
 mod forged;
+mod framing;
 mod golden;
 mod head;
 mod identity;
@@ -34,6 +37,7 @@ mod readme;
 mod records;
 mod reload;
 mod routing;
+mod slow;
 mod smoke;
 mod status;
 mod transport;
