@@ -20,7 +20,7 @@ use super::connection::{Connection, Ended, Stage, Ticket};
 use super::refusal;
 use crate::gates::flood::network;
 use crate::gates::network::is_trusted;
-use crate::gateway::live::Live;
+use crate::running::live::Live;
 use crate::telemetry::Telemetry;
 
 /// Locks that connections are spread over.

@@ -2,11 +2,11 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::Telemetry;
-use super::labels::Names;
-use super::metrics::register;
 use crate::gateway::Purpose;
-use crate::gateway::live::{Live, Running};
+use crate::running::live::{Live, Running};
+use crate::telemetry::Telemetry;
+use crate::telemetry::labels::Names;
+use crate::telemetry::metrics::register;
 use crate::world::World;
 
 /// Gauges, and counters that others keep.
