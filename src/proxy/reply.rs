@@ -14,9 +14,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::context::{Phase, RequestCtx};
-use crate::denial::Denial;
+use crate::denial::{Denial, UpgradeError};
 use crate::gates::limits::Standing;
 use crate::gates::limits::window::Quota;
+use crate::gates::upgrade;
 use crate::head::{BodyLength, Head};
 
 /// Read and thrown away of a refused body at most, so that the answer is not lost to a reset connection.
@@ -48,6 +49,11 @@ pub(super) async fn deny(session: &mut Session, ctx: &mut RequestCtx, denial: De
     }
     if let Some(allow) = denial.allow() {
         response.insert_header(header::ALLOW, allow)?;
+    }
+    if denial == Denial::Upgrade(UpgradeError::Version) {
+        // RFC 9110 section 15.5.22, RFC 6455 section 4.4
+        response.insert_header(header::UPGRADE, "websocket")?;
+        response.insert_header(header::SEC_WEBSOCKET_VERSION, upgrade::VERSION)?;
     }
     if let Some(after) = denial.retry_after() {
         response.insert_header(header::RETRY_AFTER, after.to_string())?;

@@ -2,15 +2,19 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
-use pingora_core::{Error, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
+use tokio::time::Instant;
 
 use super::context::RequestCtx;
 use super::reply;
-use super::upstream::{DEADLINE, is_late};
+use super::stand_in;
+use super::tether::{ENDED, End, Kind, Tether};
+use super::upstream::{DEADLINE, is_expired, is_late};
 use crate::denial::{Denial, UpstreamError};
+use crate::gates::upgrade;
 use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
 
@@ -26,6 +30,9 @@ const FINGERPRINTS: [&str; 9] = [
     "x-debug-token",
     "x-backend-server",
 ];
+
+/// A media type without end.
+const EVENTS: &[u8] = b"text/event-stream";
 
 /// Meant for us alone (RFC 9110 section 7.6.1), beside what `Connection` names. Pingora writes `Connection` itself.
 const HOP_BY_HOP: [&str; 6] = [
@@ -46,13 +53,22 @@ pub(super) fn clean(
     if is_late(ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(session, response, ctx);
+    }
     end_hop(response);
     // an informational response is followed by the real one
     if response.status.is_informational() {
         return Ok(());
     }
+    // no attempt follows an answer
+    ctx.body = None;
+    if is_expired(ctx) {
+        return Err(Error::explain(ENDED, "the token expired before there was an answer").into_down());
+    }
     if ctx.is_draining() {
         session.set_keepalive(None);
+        ctx.place.leave();
     }
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         hide_address(response, &name, ctx)?;
@@ -85,7 +101,67 @@ pub(super) fn clean(
     if let Some(standing) = ctx.admitted().and_then(Admitted::standing) {
         reply::rate_limit(response, ctx, &standing)?;
     }
-    reply::seal(response, ctx)
+    reply::seal(response, ctx)?;
+    hold(session, response, ctx);
+    Ok(())
+}
+
+/// Holds an answer that has no end in sight.
+fn hold(session: &mut Session, response: &ResponseHeader, ctx: &mut RequestCtx) {
+    let is_events = response
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.as_bytes().get(..EVENTS.len()))
+        .is_some_and(|start| start.eq_ignore_ascii_case(EVENTS));
+    let ends = response.headers.contains_key(header::CONTENT_LENGTH)
+        || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || session.req_header().method == Method::HEAD;
+    let kind = match (ends, is_events, ctx.leave_until) {
+        (false, true, _) => Kind::Events,
+        (false, false, Some(_)) => Kind::Open,
+        _ => return,
+    };
+    let total = ctx.upstream().map(|upstream| upstream.timeouts.total);
+    let latest = ctx
+        .forwarded
+        .zip(total)
+        .and_then(|(begun, total)| begun.checked_add(total));
+    let mut tether = Tether::new(kind)
+        .until(latest.map(Into::into), End::Total)
+        .until(ctx.leave_until.map(Into::into), End::TokenExpired);
+    if is_events {
+        tether = tether.ending(ctx.ending());
+        ctx.opened(kind);
+    }
+    stand_in::hold(session, ctx, tether);
+}
+
+/// Lets a WebSocket begin, if the upstream has accepted the very handshake that was sent.
+fn switch(session: &mut Session, response: &mut ResponseHeader, ctx: &mut RequestCtx) -> Result<()> {
+    let tunnel = ctx.admitted().and_then(Admitted::tunnel);
+    let key = session.req_header().headers.get(header::SEC_WEBSOCKET_KEY);
+    let (Some(tunnel), true) = (
+        tunnel,
+        key.is_some_and(|key| upgrade::is_accepted(key, &response.headers)),
+    ) else {
+        return Err(
+            Error::explain(ErrorType::InvalidHTTPHeader, "not the handshake that was sent").into_up(),
+        );
+    };
+    end_hop(response);
+    response.insert_header(header::CONNECTION, "Upgrade")?;
+    response.insert_header(header::UPGRADE, "websocket")?;
+    reply::seal(response, ctx)?;
+    let tether = Tether::new(Kind::WebSocket)
+        .until(Instant::now().checked_add(tunnel.total), End::Total)
+        .until(ctx.leave_until.map(Into::into), End::TokenExpired)
+        .idle(tunnel.idle)
+        .ending(ctx.ending());
+    ctx.opened(Kind::WebSocket);
+    stand_in::hold(session, ctx, tether);
+    // its silence is not for the session to judge
+    session.set_read_timeout(None);
+    Ok(())
 }
 
 /// Puts our own body in the place of the upstream's, and keeps the deadline.
@@ -94,8 +170,14 @@ pub(super) fn body(
     _end: bool,
     ctx: &mut RequestCtx,
 ) -> Result<Option<std::time::Duration>> {
-    if is_late(ctx) {
-        return Err(Error::explain(DEADLINE, "the answer takes too long").into_up());
+    // what is held is ended by who holds it
+    if ctx.place.held.is_none() {
+        if is_late(ctx) {
+            return Err(Error::explain(DEADLINE, "the answer takes too long").into_up());
+        }
+        if is_expired(ctx) {
+            return Err(Error::explain(ENDED, "the token expired").into_down());
+        }
     }
     if ctx.replaces {
         *body = Some(ctx.replacement.take().unwrap_or_default());

@@ -34,6 +34,9 @@ pub struct Metrics {
     reload_time: IntGauge,
     certificates: IntGaugeVec,
     records_waiting: IntGauge,
+    body_memory: IntGauge,
+    streams_open: IntGaugeVec,
+    streams_ended: IntCounterVec,
 }
 
 impl Metrics {
@@ -121,6 +124,24 @@ impl Metrics {
                 &["listener", "name"],
             )?,
             records_waiting: IntGauge::new("durward_records_waiting", "Records that wait for the writer.")?,
+            body_memory: IntGauge::new(
+                "durward_body_memory_bytes",
+                "Memory that buffered request bodies take.",
+            )?,
+            streams_open: IntGaugeVec::new(
+                Opts::new(
+                    "durward_streams_open",
+                    "WebSockets and event streams that are open.",
+                ),
+                &["kind"],
+            )?,
+            streams_ended: IntCounterVec::new(
+                Opts::new(
+                    "durward_streams_ended_total",
+                    "WebSockets and event streams that ended, and why.",
+                ),
+                &["kind", "reason"],
+            )?,
         };
         let Metrics {
             registry,
@@ -138,6 +159,9 @@ impl Metrics {
             reload_time,
             certificates,
             records_waiting,
+            body_memory,
+            streams_open,
+            streams_ended,
         } = &metrics;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
@@ -153,6 +177,9 @@ impl Metrics {
         registry.register(Box::new(reload_time.clone()))?;
         registry.register(Box::new(certificates.clone()))?;
         registry.register(Box::new(records_waiting.clone()))?;
+        registry.register(Box::new(body_memory.clone()))?;
+        registry.register(Box::new(streams_open.clone()))?;
+        registry.register(Box::new(streams_ended.clone()))?;
         Ok(metrics)
     }
 
@@ -188,6 +215,17 @@ impl Metrics {
         self.decisions
             .with_label_values(&[route, denial.gate().as_str(), "deny", denial.reason()])
             .inc();
+    }
+
+    /// The gauge of open streams of a kind.
+    #[must_use]
+    pub fn streams_open(&self, kind: &str) -> IntGauge {
+        self.streams_open.with_label_values(&[kind])
+    }
+
+    /// A stream ended.
+    pub fn stream_ended(&self, kind: &str, reason: &str) {
+        self.streams_ended.with_label_values(&[kind, reason]).inc();
     }
 
     /// Everything, in Prometheus' text format.
@@ -237,6 +275,8 @@ impl Metrics {
         }
         self.records_waiting
             .set(i64::try_from(records.waiting()).unwrap_or(i64::MAX));
+        self.body_memory
+            .set(i64::try_from(running.memory.bodies().used()).unwrap_or(i64::MAX));
         let reload = live.last_reload();
         self.reload_successful.set(i64::from(reload.faults.is_empty()));
         self.reload_time

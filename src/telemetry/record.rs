@@ -106,6 +106,9 @@ pub struct Record<'a> {
     /// Name of the upstream.
     #[serde(rename = "durward.upstream", skip_serializing_if = "Option::is_none")]
     pub upstream: Option<&'a str>,
+    /// Why a WebSocket, an event stream or an answer without length ended.
+    #[serde(rename = "durward.closed", skip_serializing_if = "Option::is_none")]
+    pub closed: Option<&'static str>,
     /// Configuration that decided, abbreviated.
     #[serde(rename = "durward.config.hash")]
     pub config: &'a str,

@@ -13,6 +13,7 @@
 mod support;
 
 mod authn;
+mod bodies;
 mod cli;
 mod conf;
 mod config_keys;
@@ -33,5 +34,6 @@ mod records;
 mod reload;
 mod routing;
 mod smoke;
+mod streams;
 mod transport;
 mod upstream;

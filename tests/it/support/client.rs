@@ -312,6 +312,26 @@ impl Connection {
         head.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
+    /// Where bytes come from.
+    pub fn reader(&mut self) -> &mut impl Read {
+        &mut self.stream
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self.stream.get_ref() {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref(),
+        }
+    }
+
+    /// The next bytes, exactly so many.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).expect("the connection ended");
+        bytes
+    }
+
     /// Everything until the connection ends.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -321,11 +341,7 @@ impl Connection {
 
     /// Whether the other end has closed, or closes within `patience`.
     pub fn is_closed_within(&mut self, patience: Duration) -> bool {
-        let socket = match self.stream.get_ref() {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref(),
-        };
-        socket.set_read_timeout(Some(patience)).unwrap();
+        self.socket().set_read_timeout(Some(patience)).unwrap();
         let mut byte = [0];
         let ended = match self.stream.read(&mut byte) {
             Ok(0) => true,
@@ -335,11 +351,7 @@ impl Connection {
                 std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
             ),
         };
-        let socket = match self.stream.get_ref() {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref(),
-        };
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.socket().set_read_timeout(Some(PATIENCE)).unwrap();
         ended
     }
 }
