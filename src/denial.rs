@@ -413,6 +413,12 @@ impl Denial {
         }
     }
 
+    /// Whether it is the credential that is refused, rather than the request or its moment.
+    #[must_use]
+    pub fn is_of_credential(&self) -> bool {
+        matches!(self, Denial::Unauthenticated(_) | Denial::Forbidden(_))
+    }
+
     /// Whether the connection ends with it: its state is unknown, or, after an upstream failed, Pingora ends it.
     #[must_use]
     pub fn closes(&self) -> bool {

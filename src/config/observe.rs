@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::scalar::Text;
+use super::scalar::{Span, Text};
 
 /// The port of metrics and health.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -26,6 +26,10 @@ pub struct Records {
     /// Records that wait for the writer at most, 1 to 1000000; more are dropped and counted. Default: 8192.
     #[serde(default)]
     pub queue: Option<usize>,
+    /// Repeated refusals of one credential have one record, then a line with their count once in this time, 1s to 1h.
+    /// 0s: each has a record of its own. Default: 10s.
+    #[serde(default)]
+    pub summary_interval: Option<Span>,
 }
 
 /// A sink of records.

@@ -144,6 +144,8 @@ pub struct Records {
     pub to: RecordsTo,
     /// Records that wait at most.
     pub queue: usize,
+    /// How often repeated refusals of one credential are told of; zero: each has its own record.
+    pub summary_interval: Duration,
 }
 
 /// A sink of records.

@@ -27,9 +27,7 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
         .headers
         .get("traceparent")
         .and_then(|value| value.to_str().ok());
-    let (tracing, went_on) = TraceContext::next(traceparent);
-    ctx.tracing = Some(tracing);
-    ctx.trace_went_on = went_on;
+    ctx.tracing = Some(TraceContext::next(traceparent));
     match admit(session, ctx).await {
         Err(denial) => {
             reply::deny(session, ctx, denial).await?;

@@ -9,6 +9,7 @@ pub mod redirect;
 mod reply;
 mod response;
 mod stand_in;
+mod streams;
 mod tether;
 mod upstream;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -50,6 +52,10 @@ impl ProxyHttp for Durward {
         RequestCtx::new(self.live.clone(), self.telemetry.clone())
     }
 
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // Pingora's own would be its compression, which is never used
+    }
+
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         intake::decide(session, ctx).await
     }
@@ -65,7 +71,7 @@ impl ProxyHttp for Durward {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         upstream::prepare(session, request, ctx)?;
-        let tether = upstream::handshake(ctx);
+        let tether = streams::handshake(ctx);
         stand_in::swap_in(session, ctx, tether);
         Ok(())
     }
@@ -148,6 +154,7 @@ impl ProxyHttp for Durward {
     ) -> bool {
         // as above
         log::info!(target: "durward::upstream", "{}: tried again after {}", ctx.id, error.etype().as_str());
+        upstream::count_failure(error, ctx);
         true
     }
 

@@ -1,20 +1,20 @@
 //! What leaves: upstreams' answers without what they give away (S39).
 
+use std::time::Instant;
+
 use bytes::Bytes;
-use http::header::{self, HeaderName};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, Result};
 use pingora_proxy::Session;
-use tokio::time::Instant;
 
 use super::context::RequestCtx;
-use super::reply;
-use super::stand_in;
-use super::tether::{ENDED, End, Kind, Tether};
-use super::upstream::{DEADLINE, is_expired, is_late};
+use super::tether::ENDED;
+use super::upstream::{DEADLINE, answered, is_expired, is_late};
+use super::{reply, streams};
 use crate::denial::{Denial, UpstreamError};
-use crate::gates::upgrade;
 use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
 
@@ -30,9 +30,6 @@ const FINGERPRINTS: [&str; 9] = [
     "x-debug-token",
     "x-backend-server",
 ];
-
-/// A media type without end.
-const EVENTS: &[u8] = b"text/event-stream";
 
 /// Meant for us alone (RFC 9110 section 7.6.1), beside what `Connection` names. Pingora writes `Connection` itself.
 const HOP_BY_HOP: [&str; 6] = [
@@ -50,34 +47,60 @@ pub(super) fn clean(
     response: &mut ResponseHeader,
     ctx: &mut RequestCtx,
 ) -> Result<()> {
-    if is_late(ctx) {
+    let now = Instant::now();
+    if is_late(now, ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
-    if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(session, response, ctx);
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switches {
+        streams::check_switch(session, &response.headers, ctx)?;
     }
-    end_hop(response);
-    // an informational response is followed by the real one
-    if response.status.is_informational() {
-        return Ok(());
+    // an informational response is followed by the real one; a switch of protocols is the last
+    let is_final = switches || !response.status.is_informational();
+    if is_final {
+        answered(response.status, now, ctx);
+        // no attempt follows an answer
+        ctx.body = None;
+        if is_expired(now, ctx) {
+            return Err(Error::explain(ENDED, "the token expired before there was an answer").into_down());
+        }
+        if ctx.is_draining() {
+            session.set_keepalive(None);
+            ctx.place.leave();
+        }
     }
-    // no attempt follows an answer
-    ctx.body = None;
-    if is_expired(ctx) {
-        return Err(Error::explain(ENDED, "the token expired before there was an answer").into_down());
+    // without the map of how the upstream spelled its names, which would have to be kept in step
+    let placeholder = ResponseHeader::build_no_case(response.status, Some(0))?;
+    let mut parts = Parts::from(std::mem::replace(response, placeholder));
+    end_hop(&mut parts.headers);
+    if switches {
+        parts
+            .headers
+            .insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts
+            .headers
+            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        reply::seal(&mut parts.headers, ctx);
+    } else if is_final {
+        clean_final(&mut parts, session.req_header().method == Method::HEAD, ctx);
     }
-    if ctx.is_draining() {
-        session.set_keepalive(None);
-        ctx.place.leave();
+    if is_final {
+        streams::hold(session, &parts, ctx);
     }
+    *response = ResponseHeader::from(parts);
+    Ok(())
+}
+
+fn clean_final(response: &mut Parts, to_head: bool, ctx: &mut RequestCtx) {
+    let headers = &mut response.headers;
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
-        hide_address(response, &name, ctx)?;
+        hide_address(headers, &name, ctx);
     }
     let replace = response.status.is_server_error()
         && ctx
             .upstream()
             .is_some_and(|upstream| upstream.replace_error_bodies)
-        && !is_empty(response);
+        && !is_empty(headers);
     if replace {
         let body = reply::problem(
             &Denial::Upstream(UpstreamError::Failed(response.status.as_u16())),
@@ -89,79 +112,19 @@ pub(super) fn clean(
             header::ETAG,
             header::LAST_MODIFIED,
         ] {
-            response.remove_header(&name);
+            headers.remove(&name);
         }
-        response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
-        response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
-        response.insert_header(header::CACHE_CONTROL, "no-store")?;
+        headers.insert(header::CONTENT_TYPE, reply::PROBLEM);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(header::CACHE_CONTROL, reply::NO_STORE);
         // HEAD tells of the body that GET would have had
-        ctx.replaces = session.req_header().method != Method::HEAD;
+        ctx.replaces = !to_head;
         ctx.replacement = Some(body);
     }
     if let Some(standing) = ctx.admitted().and_then(Admitted::standing) {
-        reply::rate_limit(response, ctx, &standing)?;
+        reply::rate_limit(headers, ctx, &standing);
     }
-    reply::seal(response, ctx)?;
-    hold(session, response, ctx);
-    Ok(())
-}
-
-/// Holds an answer that has no end in sight.
-fn hold(session: &mut Session, response: &ResponseHeader, ctx: &mut RequestCtx) {
-    let is_events = response
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().get(..EVENTS.len()))
-        .is_some_and(|start| start.eq_ignore_ascii_case(EVENTS));
-    let ends = response.headers.contains_key(header::CONTENT_LENGTH)
-        || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || session.req_header().method == Method::HEAD;
-    let kind = match (ends, is_events, ctx.leave_until) {
-        (false, true, _) => Kind::Events,
-        (false, false, Some(_)) => Kind::Open,
-        _ => return,
-    };
-    let total = ctx.upstream().map(|upstream| upstream.timeouts.total);
-    let latest = ctx
-        .forwarded
-        .zip(total)
-        .and_then(|(begun, total)| begun.checked_add(total));
-    let mut tether = Tether::new(kind)
-        .until(latest.map(Into::into), End::Total)
-        .until(ctx.leave_until.map(Into::into), End::TokenExpired);
-    if is_events {
-        tether = tether.ending(ctx.ending());
-        ctx.opened(kind);
-    }
-    stand_in::hold(session, ctx, tether);
-}
-
-/// Lets a WebSocket begin, if the upstream has accepted the very handshake that was sent.
-fn switch(session: &mut Session, response: &mut ResponseHeader, ctx: &mut RequestCtx) -> Result<()> {
-    let tunnel = ctx.admitted().and_then(Admitted::tunnel);
-    let key = session.req_header().headers.get(header::SEC_WEBSOCKET_KEY);
-    let (Some(tunnel), true) = (
-        tunnel,
-        key.is_some_and(|key| upgrade::is_accepted(key, &response.headers)),
-    ) else {
-        return Err(
-            Error::explain(ErrorType::InvalidHTTPHeader, "not the handshake that was sent").into_up(),
-        );
-    };
-    end_hop(response);
-    response.insert_header(header::CONNECTION, "Upgrade")?;
-    response.insert_header(header::UPGRADE, "websocket")?;
-    reply::seal(response, ctx)?;
-    let tether = Tether::new(Kind::WebSocket)
-        .until(Instant::now().checked_add(tunnel.total), End::Total)
-        .until(ctx.leave_until.map(Into::into), End::TokenExpired)
-        .idle(tunnel.idle)
-        .ending(ctx.ending());
-    ctx.opened(Kind::WebSocket);
-    stand_in::hold(session, ctx, tether);
-    // its silence is not for the session to judge
-    session.set_read_timeout(None);
-    Ok(())
+    reply::seal(headers, ctx);
 }
 
 /// Puts our own body in the place of the upstream's, and keeps the deadline.
@@ -172,10 +135,11 @@ pub(super) fn body(
 ) -> Result<Option<std::time::Duration>> {
     // what is held is ended by who holds it
     if ctx.place.held.is_none() {
-        if is_late(ctx) {
+        let now = Instant::now();
+        if is_late(now, ctx) {
             return Err(Error::explain(DEADLINE, "the answer takes too long").into_up());
         }
-        if is_expired(ctx) {
+        if is_expired(now, ctx) {
             return Err(Error::explain(ENDED, "the token expired").into_down());
         }
     }
@@ -186,17 +150,15 @@ pub(super) fn body(
 }
 
 /// Without a body there is nothing to hide, and nowhere to put another: Pingora has ended the answer with its head.
-fn is_empty(response: &ResponseHeader) -> bool {
-    response
-        .headers
+fn is_empty(headers: &HeaderMap) -> bool {
+    headers
         .get(header::CONTENT_LENGTH)
         .is_some_and(|length| length.as_bytes() == b"0")
 }
 
 /// Removes what the upstream said to its next hop only, and what it runs on.
-fn end_hop(response: &mut ResponseHeader) {
-    let nominated: Vec<HeaderName> = response
-        .headers
+fn end_hop(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
@@ -205,38 +167,35 @@ fn end_hop(response: &mut ResponseHeader) {
         .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
         .collect();
     for name in &nominated {
-        response.remove_header(name);
+        headers.remove(name);
     }
     // one look at the few fields there are, rather than one for each that could be
     let named =
         |name: &&HeaderName| FINGERPRINTS.contains(&name.as_str()) || HOP_BY_HOP.contains(&name.as_str());
-    let known: Vec<HeaderName> = response.headers.keys().filter(named).cloned().collect();
+    let known: Vec<HeaderName> = headers.keys().filter(named).cloned().collect();
     for name in &known {
-        response.remove_header(name);
+        headers.remove(name);
     }
 }
 
 /// Takes the upstream's own address out of a reference: the client could not go there, and should not know.
-fn hide_address(response: &mut ResponseHeader, name: &HeaderName, ctx: &RequestCtx) -> Result<()> {
-    let Some(upstream) = ctx.upstream() else {
-        return Ok(());
-    };
-    let values = response.headers.get_all(name).iter();
+fn hide_address(headers: &mut HeaderMap, name: &HeaderName, ctx: &RequestCtx) {
+    let Some(upstream) = ctx.upstream() else { return };
+    let values = headers.get_all(name).iter();
     let hidden: Vec<Option<Vec<u8>>> = values.map(|value| relative(value.as_bytes(), upstream)).collect();
     if hidden.iter().all(Option::is_none) {
-        return Ok(());
+        return;
     }
-    let values: Vec<_> = response.headers.get_all(name).iter().cloned().collect();
-    response.remove_header(name);
+    let values: Vec<_> = headers.get_all(name).iter().cloned().collect();
+    headers.remove(name);
     for (value, hidden) in values.into_iter().zip(hidden) {
         match hidden.map(|hidden| HeaderValue::from_bytes(&hidden)) {
-            None => _ = response.append_header(name.clone(), value)?,
-            Some(Ok(hidden)) => _ = response.append_header(name.clone(), hidden)?,
+            None => _ = headers.append(name.clone(), value),
+            Some(Ok(hidden)) => _ = headers.append(name.clone(), hidden),
             // a part of a header value is one
             Some(Err(_)) => {}
         }
     }
-    Ok(())
 }
 
 /// What is left of a reference (RFC 3986 section 4) to the upstream itself. Read as browsers read it, not as a strict

@@ -125,7 +125,8 @@ impl Tether {
     }
 
     /// Ends it at this moment, unless something else does before.
-    pub(super) fn until(mut self, at: Option<Instant>, why: End) -> Tether {
+    pub(super) fn until(mut self, at: Option<std::time::Instant>, why: End) -> Tether {
+        let at = at.map(Instant::from);
         let sooner = at.filter(|at| self.until.is_none_or(|(until, _)| *at < until));
         self.until = sooner.map(|at| (at, why)).or(self.until);
         self

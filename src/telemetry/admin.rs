@@ -56,7 +56,7 @@ impl Admin {
             "/metrics" => response(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                self.telemetry.metrics.text(&self.live, &self.telemetry.records),
+                self.telemetry.metrics.text(&self.live, &self.telemetry),
             ),
             "/livez" | "/healthz" => response(StatusCode::OK, TEXT, b"ok\n".to_vec()),
             "/readyz" => {

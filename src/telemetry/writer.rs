@@ -81,13 +81,20 @@ impl Writer {
         self.shared.is_some()
     }
 
-    /// Hands a line on, or drops it. Never waits for the sink.
+    /// Hands a line on, or drops and counts it. Never waits for the sink.
     pub fn write(&self, line: &[u8]) {
-        let Some(shared) = &self.shared else { return };
+        if !self.offer(line) {
+            self.lost(1);
+        }
+    }
+
+    /// Hands a line on; `false` where there is no room.
+    #[must_use]
+    pub fn offer(&self, line: &[u8]) -> bool {
+        let Some(shared) = &self.shared else { return true };
         let mut waiting = shared.waiting.lock();
         if waiting.lines >= shared.most {
-            shared.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         }
         let is_first = waiting.lines == 0;
         waiting.lines += 1;
@@ -95,6 +102,14 @@ impl Writer {
         drop(waiting);
         if is_first && let Some(writing) = &self.writing {
             writing.unpark();
+        }
+        true
+    }
+
+    /// Counts requests that nothing tells of.
+    pub fn lost(&self, requests: u64) {
+        if let Some(shared) = &self.shared {
+            shared.dropped.fetch_add(requests, Ordering::Relaxed);
         }
     }
 
@@ -213,6 +228,7 @@ mod tests {
         let writer = Writer::start(&Records {
             to: RecordsTo::File(path.clone()),
             queue: 100,
+            summary_interval: Duration::ZERO,
         })
         .unwrap();
         let lines = 1000;

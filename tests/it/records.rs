@@ -107,3 +107,118 @@ fn a_file_that_was_moved_away_is_opened_anew_on_a_signal_and_no_record_is_lost()
     let lines = |path| std::fs::read_to_string(path).unwrap().lines().count();
     assert_eq!((lines(&moved), lines(&file)), (1, 1));
 }
+
+/// Summaries, and the records that are none.
+fn told(gateway: &Gateway) -> (Vec<serde_json::Value>, Vec<serde_json::Value>) {
+    let is_summary = |line: &serde_json::Value| line["durward.refusals.count"].is_u64();
+    gateway.records().into_iter().partition(is_summary)
+}
+
+fn counted(summaries: &[serde_json::Value]) -> u64 {
+    summaries
+        .iter()
+        .map(|line| line["durward.refusals.count"].as_u64().unwrap())
+        .sum()
+}
+
+// S54, S83
+#[test]
+fn a_credential_that_is_refused_again_and_again_has_one_record_and_then_a_count_that_misses_none() {
+    let (origin, keys) = (Origin::start(), Keys::new("k1"));
+    let gateway = Gateway::with(&(keys.inline() + &routes(&origin)))
+        .records("summary_interval: 1s")
+        .start();
+    let client = gateway.client();
+    let path = "/v1/vehicles/1HG/liens";
+    let expired = keys.token(json!({ "exp": 1_000_000_000 }));
+    let ask = |token: &str, status: u16| {
+        let answer = client.get_with(path, token);
+        assert_eq!(answer.status, status);
+        answer.header("x-request-id").unwrap().to_owned()
+    };
+    let first = ask(&expired, 401);
+    let record = gateway.record(&first);
+    for _ in 0..20 {
+        ask(&expired, 401);
+    }
+    let (summaries, _) = eventually("the summaries tell of all", || {
+        Some(told(&gateway)).filter(|(summaries, _)| counted(summaries) == 20)
+    });
+    let summary = &summaries[0];
+    assert_eq!(summary["durward.refusals.recorded"], first.as_str());
+    assert!(summary["durward.refusals.first"].as_str() <= summary["durward.refusals.last"].as_str());
+    for field in [
+        "durward.credential.id",
+        "http.route",
+        "durward.route.id",
+        "http.response.status_code",
+        "client.address",
+        "durward.outcome",
+        "security_rule.name",
+        "error.type",
+        "durward.config.hash",
+    ] {
+        assert!(!summary[field].is_null(), "{field}");
+        assert_eq!(summary[field], record[field], "{field}");
+    }
+    let id = summary["durward.credential.id"].as_str().unwrap();
+    assert!(
+        id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{id}"
+    );
+
+    // metrics count each, and a scope that is missing is one credential's too
+    ask(&keys.token(json!({ "scope": "none" })), 403);
+    let metrics = gateway.admin("/metrics").text();
+    let decisions: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.contains("token_expired"))
+        .collect();
+    assert!(
+        decisions
+            .iter()
+            .any(|line| line.starts_with("durward_decisions_total") && line.ends_with(" 21"))
+    );
+    assert!(
+        metrics.contains("\ndurward_records_summarised_total 20\n"),
+        "{metrics}"
+    );
+    // what is not of the credential, or without one, has its record as ever
+    for _ in 0..3 {
+        ask(&keys.token(json!({ "sub": "bob" })), 200);
+        assert_eq!(client.get(path, &[]).status, 401);
+    }
+    eventually("a record for each", || {
+        (told(&gateway).1.len() == 8).then_some(())
+    });
+    assert_eq!(counted(&told(&gateway).0), 20);
+}
+
+// S54, S83: neither a reload nor the end of the process loses what was counted
+#[test]
+fn what_was_counted_outlives_a_reload_and_is_told_at_the_end() {
+    let (origin, keys) = (Origin::start(), Keys::new("k1"));
+    let server = "server: { drain_seconds: 0, grace_period_seconds: 0 }\n";
+    let mut gateway = Gateway::with(&(server.to_owned() + &keys.inline() + &routes(&origin)))
+        .records("summary_interval: 1h")
+        .start();
+    let client = gateway.client();
+    let ask = || assert_eq!(client.get_with("/v1/vehicles/1HG/liens", "a.b.c").status, 401);
+    for _ in 0..5 {
+        ask();
+    }
+    let before = gateway.admin("/config/status").json()["running"]["hash"].clone();
+    let file = std::fs::read_to_string(gateway.folder.0.join("durward.yaml")).unwrap();
+    gateway.folder.write("durward.yaml", file + "# changed\n");
+    gateway.signal("HUP");
+    eventually("the reload", || {
+        let status = gateway.admin("/config/status").json();
+        (status["running"]["hash"] != before).then_some(())
+    });
+    for _ in 0..5 {
+        ask();
+    }
+    gateway.stop();
+    let (summaries, records) = told(&gateway);
+    assert_eq!((records.len(), summaries.len(), counted(&summaries)), (1, 1, 9));
+}

@@ -1,6 +1,7 @@
 //! `admin:`, `records:` and `identity_headers:`
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::HeaderName;
 
@@ -46,12 +47,25 @@ pub(super) fn admin(admin: &config::Admin, findings: &mut Findings<'_>) -> Optio
 }
 
 pub(super) fn records(records: &config::Records, findings: &mut Findings<'_>) -> Option<Records> {
-    let config::Records { to, queue } = records;
+    let config::Records {
+        to,
+        queue,
+        summary_interval,
+    } = records;
     let at = ConfigPath::root().key("records");
     let queue = queue.unwrap_or(8192);
     if !(1..=1_000_000).contains(&queue) {
         findings.error(&at.key("queue"), "must be 1 to 1000000", "");
     }
+    let summary_interval = match summary_interval {
+        Some(span) if span.duration().is_zero() => Duration::ZERO,
+        span => findings.duration(
+            &at.key("summary_interval"),
+            *span,
+            Duration::from_secs(10),
+            Duration::from_secs(1)..=Duration::from_secs(3600),
+        ),
+    };
     let to = match to {
         RecordsTarget::Stdout => RecordsTo::Stdout,
         RecordsTarget::Off => RecordsTo::Off,
@@ -61,7 +75,11 @@ pub(super) fn records(records: &config::Records, findings: &mut Findings<'_>) ->
             RecordsTo::File(findings.sources().path(std::path::Path::new(&file)))
         }
     };
-    Some(Records { to, queue })
+    Some(Records {
+        to,
+        queue,
+        summary_interval,
+    })
 }
 
 pub(super) fn identity_headers(
