@@ -2,6 +2,7 @@
 # make test    run all tests
 # make lint    format, clippy, and the libraries that must not be in the tree
 # make check   lint and test
+# make release the binary that ships, in target/dist (takes some minutes)
 #
 # What the system lacks is installed first: see scripts/setup.
 
@@ -13,7 +14,7 @@ ADMIN_PORT ?= 9100
 # One crypto stack, OpenSSL. None of these may come in by a side door.
 BANNED := ring aws-lc-rs aws-lc-sys rustls boring boring-sys rsa
 
-.PHONY: run build test lint check clean
+.PHONY: run build test lint check release clean
 
 run: build
 	$(CARGO) run --locked --quiet -- demo --https-port $(HTTPS_PORT) --http-port $(HTTP_PORT) --admin-port $(ADMIN_PORT)
@@ -40,6 +41,10 @@ lint:
 	else echo "lint: cargo-deny is not installed, deny.toml was not checked" >&2; fi
 
 check: lint test
+
+release:
+	@scripts/setup release
+	scripts/release
 
 clean:
 	$(CARGO) clean

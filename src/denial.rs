@@ -91,6 +91,8 @@ pub enum PlainHttp {
 pub enum Dependency {
     /// The keys of a token's issuer.
     IdentityProvider,
+    /// Room for the record of the request.
+    Records,
 }
 
 /// Why an upstream did not answer.
@@ -117,6 +119,8 @@ pub enum UpstreamError {
 /// The gates, in the order of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Gate {
+    /// Room for its record, where nothing may pass without one
+    Records,
     /// Canonical head
     Head,
     /// Too many of one address
@@ -140,6 +144,7 @@ impl Gate {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Gate::Records => "records",
             Gate::Head => "head",
             Gate::Flood => "flood",
             Gate::Route => "route",
@@ -166,6 +171,7 @@ impl Denial {
             Denial::Malformed(_) | Denial::HeadTooSlow | Denial::PlainHttp(_) => Gate::Head,
             Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
             Denial::Unauthenticated(_) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
+            Denial::Unavailable(Dependency::Records, _) => Gate::Records,
             Denial::Forbidden(_) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
             Denial::RateLimited(_) => Gate::Limits,
@@ -242,6 +248,7 @@ impl Denial {
                 ContentError::TooSlow => "body_too_slow",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
+            Denial::Unavailable(Dependency::Records, _) => "records_full",
             Denial::Upstream(why) => match why {
                 UpstreamError::Unresolved => "upstream_unresolved",
                 UpstreamError::ConnectTimeout => "upstream_connect_timeout",
@@ -327,6 +334,9 @@ impl Denial {
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
             }
+            Denial::Unavailable(Dependency::Records, _) => {
+                "The request cannot be recorded now, and nothing is served without a record; try again later."
+            }
             Denial::Upstream(UpstreamError::ConnectTimeout | UpstreamError::Timeout) => {
                 "The service did not answer in time."
             }
@@ -379,6 +389,12 @@ impl Denial {
             Denial::Upstream(UpstreamError::Unresolved) => Some(1),
             _ => None,
         }
+    }
+
+    /// Whether it is the credential that is refused, rather than the request or its moment.
+    #[must_use]
+    pub fn is_of_credential(&self) -> bool {
+        matches!(self, Denial::Unauthenticated(_) | Denial::Forbidden(_))
     }
 
     /// Whether the connection ends with it: its state is unknown, or, after an upstream failed, Pingora ends it.

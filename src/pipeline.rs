@@ -127,7 +127,7 @@ impl Gateway {
                 Identity::Anonymous
             }
             Access::Protected { authn, authz } => {
-                let client = match authn.check(self, request, world).await {
+                let client = match authn.check(self, request, world, trace).await {
                     Ok(client) => client,
                     Err(denial) => return Err(trace.denied(denial, authn.line, || authn.describe(self))),
                 };

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::denial::{Denial, Gate};
+use crate::gates::authn::verdicts::Digest;
 use crate::gateway::RouteId;
 use crate::identity::Client;
 
@@ -29,6 +30,8 @@ pub struct Trace {
     pub route: Option<RouteId>,
     /// The caller, once authenticated.
     pub client: Option<Arc<Client>>,
+    /// The credential that was looked at, good or not.
+    pub credential: Option<Digest>,
     steps: Option<Vec<Step>>,
 }
 

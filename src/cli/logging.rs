@@ -1,7 +1,13 @@
-//! The program's own messages, on the standard error. What Pingora says in detail can hold headers, so nothing below a
-//! warning of its is ever printed, whatever was asked for.
+//! The program's own messages, on the standard error.
+//!
+//! What the libraries say of requests can quote them, credentials included: `Content-Length` as it came, the bytes of a
+//! head that could not be read. So nothing below a warning of theirs is ever printed, whatever was asked for, and of a
+//! warning that is put together from parts only where it comes from, unless its author never sees a request (S85). The
+//! record of the request says what became of it. The same goes for panics, whose messages quote what they stumbled over.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
+use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -32,8 +38,15 @@ impl Log for Messages {
             let time = timestamp(UnixTime::of_system());
             let (level, target) = (record.level(), record.target());
             // one line a message, whatever is in it
-            let text = record.args().to_string().replace(char::is_control, " ");
-            let text = without_bytes(target, &text);
+            let text = match (may_be_told(target), record.args().as_str()) {
+                (true, _) => record.args().to_string().replace(char::is_control, " "),
+                // always the same words
+                (false, Some(words)) => words.to_owned(),
+                (false, None) => format!(
+                    "withheld, may quote a request: line {}",
+                    record.line().unwrap_or(0)
+                ),
+            };
             let _ = writeln!(std::io::stderr(), "{time} {level:<5} {target}: {text}");
         }
     }
@@ -51,11 +64,35 @@ fn is_counted(record: &Record<'_>) -> bool {
         )
 }
 
-/// Pingora quotes what it could not read, credentials included, after this word.
-fn without_bytes<'a>(target: &str, text: &'a str) -> &'a str {
-    match text.split_once("buf: ") {
-        Some((before, _)) if !target.starts_with("durward") => before,
-        _ => text,
+/// Parts of Pingora that see sockets, handshakes and signals, and no request.
+const WITHOUT_REQUESTS: [&str; 4] = [
+    "pingora_core::connectors",
+    "pingora_core::listeners",
+    "pingora_core::server",
+    "pingora_core::services",
+];
+
+fn may_be_told(target: &str) -> bool {
+    let is_in = |part: &&str| {
+        target
+            .strip_prefix(*part)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    is_in(&"durward") || WITHOUT_REQUESTS.iter().any(|part| is_in(part))
+}
+
+/// Says where, and in which words if they are always the same.
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let words = panic
+        .payload()
+        .downcast_ref::<&str>()
+        .copied()
+        .unwrap_or("withheld, may quote a request");
+    log::error!(target: "durward::panic", "{place}: {words}");
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        let _ = writeln!(std::io::stderr(), "{trace}");
     }
 }
 
@@ -68,5 +105,30 @@ pub(super) fn start() {
     });
     if log::set_logger(messages).is_ok() {
         log::set_max_level(messages.level);
+        std::panic::set_hook(Box::new(tell_panic));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // S85
+    #[test]
+    fn who_sees_requests_is_not_quoted() {
+        for (target, told) in [
+            ("durward", true),
+            ("durward::upstream", true),
+            ("pingora_core::services::listening", true),
+            ("pingora_core::server", true),
+            ("pingora_core::server_side", false),
+            ("pingora_core::protocols::http::v1::common", false),
+            ("pingora_core::apps::http_app", false),
+            ("pingora_proxy", false),
+            ("h2::server", false),
+            ("durwardian", false),
+        ] {
+            assert_eq!(may_be_told(target), told, "{target}");
+        }
     }
 }

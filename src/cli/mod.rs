@@ -1,4 +1,4 @@
-//! The command line: one file a verb. Exit codes: 0 good, 1 not, 2 the call itself was wrong.
+//! The command line: one file a verb. Exit codes: 0 good, 1 not, 2 the call itself was wrong, or nobody could be asked.
 
 mod check;
 pub mod demo;
@@ -6,6 +6,7 @@ pub mod explain;
 mod logging;
 mod prove;
 mod run;
+mod status;
 mod upgrade;
 mod version;
 
@@ -33,6 +34,8 @@ enum Verb {
     Run(run::Run),
     /// Hand the sockets of the running gateway to a new process, without losing a request
     Upgrade(File),
+    /// Ask the running gateway whether it runs what the file says
+    Status(status::Status),
     /// Check a configuration: everything that is wrong with it, at once
     #[command(alias = "validate")]
     Check(File),
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Run(run) => run::run(&run),
         Verb::Upgrade(file) => upgrade::upgrade(&file),
+        Verb::Status(status) => status.run(),
         Verb::Check(file) => check::check(&file),
         Verb::Prove(prove) => prove.run(),
         Verb::Explain(explain) => explain.run(),

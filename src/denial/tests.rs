@@ -15,6 +15,7 @@ fn every_denial() -> Vec<Denial> {
         Denial::Forbidden(Forbidden::Scope("a b".into())),
         Denial::Forbidden(Forbidden::Role),
         Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
+        Denial::Unavailable(Dependency::Records, Duration::from_millis(1)),
         Denial::Internal,
         Denial::Flooded,
         Denial::RateLimited(Standing {

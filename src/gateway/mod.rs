@@ -149,6 +149,10 @@ pub struct Records {
     pub to: RecordsTo,
     /// Records that wait at most.
     pub queue: usize,
+    /// Whether a request that cannot be recorded is refused.
+    pub refuses_when_full: bool,
+    /// How often repeated refusals of one credential are told of; zero: each has its own record.
+    pub summary_interval: Duration,
 }
 
 /// A sink of records.

@@ -16,6 +16,10 @@ impl CanonicalPath {
         canonical(uri.path()).map(CanonicalPath)
     }
 
+    pub(super) fn is_as_sent(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(super) fn as_str<'a>(&'a self, uri: &'a Uri) -> &'a str {
         self.0.as_deref().unwrap_or_else(|| uri.path())
     }

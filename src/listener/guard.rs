@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connection::{Connection, Ended};
 use super::http1::Message;
 use super::http2::Frames;
+use super::outgoing::Outgoing;
 use super::refusal;
 
 /// A guarded stream.
@@ -33,6 +34,7 @@ pub(super) struct Guarded {
     /// Bytes that were read and not handed over.
     pub(super) held: BytesMut,
     pub(super) speaks: Speaks,
+    outgoing: Outgoing,
 }
 
 /// What is spoken.
@@ -54,6 +56,7 @@ impl Guarded {
             connection,
             held: BytesMut::new(),
             speaks,
+            outgoing: Outgoing::default(),
         }
     }
 
@@ -247,10 +250,16 @@ impl AsyncRead for Guarded {
 impl AsyncWrite for Guarded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        if let (Speaks::Http2(frames), Poll::Ready(Ok(written))) = (&mut this.speaks, &written) {
-            frames.went(bytes.get(..*written).unwrap_or_default(), &this.connection);
-        }
+        let written = match &mut this.speaks {
+            Speaks::Http1(_) => this.outgoing.poll_write(&mut this.inner, cx, bytes),
+            Speaks::Http2(frames) => {
+                let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
+                if let Poll::Ready(Ok(written)) = &written {
+                    frames.went(bytes.get(..*written).unwrap_or_default(), &this.connection);
+                }
+                written
+            }
+        };
         this.wrote(&written, bytes);
         written
     }
@@ -260,9 +269,16 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first: &[u8] = parts
+            .iter()
+            .find(|part| !part.is_empty())
+            .map_or(&[], |part| part);
         let this = self.get_mut();
+        let Speaks::Http2(frames) = &mut this.speaks else {
+            return Pin::new(this).poll_write(cx, first);
+        };
         let written = Pin::new(&mut this.inner).poll_write_vectored(cx, parts);
-        if let (Speaks::Http2(frames), Poll::Ready(Ok(written))) = (&mut this.speaks, &written) {
+        if let Poll::Ready(Ok(written)) = &written {
             let mut left = *written;
             for part in parts {
                 let went = left.min(part.len());
@@ -270,17 +286,21 @@ impl AsyncWrite for Guarded {
                 left -= went;
             }
         }
-        this.wrote(&written, parts.first().map_or(&[], |part| part));
+        this.wrote(&written, first);
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        matches!(self.speaks, Speaks::Http2(_)) && self.inner.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        let drained = this.outgoing.poll_drain(&mut this.inner, cx);
+        let flushed = match drained {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.inner).poll_flush(cx),
+            _ => drained,
+        };
         match flushed {
             Poll::Pending => this.connection.write_waits(),
             Poll::Ready(_) => this.connection.write_goes(),
@@ -290,7 +310,11 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let ended = Pin::new(&mut this.inner).poll_shutdown(cx);
+        let drained = this.outgoing.poll_drain(&mut this.inner, cx);
+        let ended = match drained {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.inner).poll_shutdown(cx),
+            _ => drained,
+        };
         match ended {
             Poll::Pending => this.connection.write_waits(),
             Poll::Ready(_) => this.connection.write_goes(),

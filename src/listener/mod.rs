@@ -6,6 +6,7 @@ pub mod door;
 mod guard;
 mod http1;
 mod http2;
+mod outgoing;
 pub mod proxy_protocol;
 mod refusal;
 pub mod registry;

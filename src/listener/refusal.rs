@@ -16,7 +16,7 @@ use crate::clock::UnixTime;
 use crate::denial::Denial;
 use crate::head::Malformed;
 use crate::proxy::problem;
-use crate::telemetry::record::{Record, seconds, timestamp};
+use crate::telemetry::record::Record;
 
 /// Records of one connection at most that say no more than the one before.
 const MOST_UNSERVED: u32 = 200;
@@ -83,7 +83,7 @@ impl Refusal<'_> {
             Record {
                 status: Some(status),
                 sent: u64::try_from(sent).unwrap_or(u64::MAX),
-                duration: seconds(self.began.elapsed()),
+                duration: self.began.elapsed(),
                 client: self.client,
                 peer: self.client,
                 tls_version: facts.map(|tls| &*tls.version),
@@ -160,7 +160,7 @@ fn write(registry: &Registry, record: Record<'_>, id: Uuid, since: Duration) {
     let running = registry.live.current();
     let mut buffer = Uuid::encode_buffer();
     let record = Record {
-        timestamp: timestamp(UnixTime::of_system().saturating_sub(since)),
+        timestamp: UnixTime::of_system().saturating_sub(since),
         id: id.hyphenated().encode_lower(&mut buffer),
         config: running.gateway.hash.get(..12).unwrap_or_default(),
         ..record

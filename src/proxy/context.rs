@@ -19,8 +19,11 @@ use crate::head::Head;
 use crate::pipeline::Admitted;
 use crate::request::Peer;
 use crate::telemetry::Telemetry;
-use crate::telemetry::record::{Record, seconds, timestamp};
+use crate::telemetry::meters::TargetId;
+use crate::telemetry::record::Record;
+use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
+use crate::telemetry::writer::Place;
 use crate::trace::Trace;
 use crate::upstream::Upstream;
 
@@ -47,8 +50,6 @@ pub struct RequestCtx {
     pub(super) head: Option<Head>,
     pub(super) peer: Peer,
     pub(super) tracing: Option<TraceContext>,
-    /// Whether the client's trace goes on.
-    pub(super) trace_went_on: bool,
     pub(super) trace: Trace,
     pub(super) hsts: Option<HeaderValue>,
     /// Bytes of body read so far.
@@ -57,10 +58,14 @@ pub struct RequestCtx {
     pub(super) tried: Vec<SocketAddr>,
     /// When the first target was chosen.
     pub(super) forwarded: Option<Instant>,
+    /// The target of the current attempt, and when it was chosen.
+    pub(super) attempt: Option<(TargetId, Instant)>,
     /// Takes the place of the upstream's body.
     pub(super) replacement: Option<Bytes>,
     /// Whether it does.
     pub(super) replaces: bool,
+    /// Room for the record, where nothing may pass without one.
+    pub(super) place: Option<Place>,
     started: Instant,
     arrived: UnixTime,
     outcome: Outcome,
@@ -91,14 +96,15 @@ impl RequestCtx {
             head: None,
             peer: Peer::default(),
             tracing: None,
-            trace_went_on: false,
             trace: Trace::default(),
             hsts: None,
             received: 0,
             tried: Vec::new(),
             forwarded: None,
+            attempt: None,
             replacement: None,
             replaces: false,
+            place: None,
             started: Instant::now(),
             arrived: UnixTime::of_system(),
             // until its end is told, it has been broken off: by a panic, or by whoever dropped it
@@ -141,8 +147,16 @@ impl RequestCtx {
         self.upstream_of(self.admitted()?.route())
     }
 
+    /// Its index in the snapshot.
+    pub(super) fn upstream_index(&self) -> Option<usize> {
+        match self.gateway().route(self.admitted()?.route())?.action {
+            crate::gateway::Action::Upstream(index) => Some(index),
+            crate::gateway::Action::Respond { .. } => None,
+        }
+    }
+
     /// The upstream that was asked, whatever came of it.
-    fn asked(&self) -> Option<&Upstream> {
+    pub(super) fn asked(&self) -> Option<&Upstream> {
         self.forwarded?;
         self.upstream_of(self.trace.route?)
     }
@@ -200,7 +214,14 @@ impl RequestCtx {
         }
         let (name, path) = route.map_or(("", ""), |route| (&*route.id, &*route.path));
         match &self.phase {
-            Phase::Denied(denial) => metrics.denied(name, denial),
+            Phase::Denied(denial) => {
+                metrics.denied(name, denial);
+                if let Denial::RateLimited(standing) = denial
+                    && let Some(limit) = self.gateway().limits.get(standing.limit)
+                {
+                    self.running.meters.limited(metrics, standing.limit, &limit.name);
+                }
+            }
             // admitted, and broken off
             Phase::Admitted(_) => {
                 metrics.allowed(name).inc();
@@ -221,7 +242,24 @@ impl RequestCtx {
             .observe(duration.as_secs_f64());
     }
 
-    fn record(&self) {
+    /// Whether a summary tells of this request, because its credential was refused so before (S54).
+    fn is_summarised(&self, credential: CredentialId) -> bool {
+        let (Some(denial), Some(route)) = (self.denied(), self.route()) else {
+            return false;
+        };
+        let refusal = Refusal {
+            credential,
+            denial,
+            route,
+            client: self.peer.client,
+            subject: self.trace.client.as_deref().map(|client| &*client.subject),
+            id: self.id,
+            config: self.gateway().hash.get(..12).unwrap_or_default(),
+        };
+        denial.is_of_credential() && self.telemetry.refusals.counts(refusal, self.arrived)
+    }
+
+    fn record(&self, place: Option<Place>) {
         let route = self.route();
         let denial = self.denied();
         let reason = match denial {
@@ -237,15 +275,20 @@ impl RequestCtx {
             return;
         }
         let client = self.trace.client.as_deref();
+        let credential = denial
+            .and(self.trace.credential.as_ref())
+            .map(|credential| self.telemetry.refusals.name(credential));
+        if credential.is_some_and(|credential| self.is_summarised(credential)) {
+            return;
+        }
         let tls = self.peer.tls.as_deref();
         let gateway = self.gateway();
-        let traceparent = self.tracing.map(|tracing| tracing.header_value());
-        let traceparent = traceparent.as_ref().and_then(|value| value.to_str().ok());
+        let tracing = self.tracing.as_ref();
         let record = Record {
-            timestamp: timestamp(self.arrived),
+            timestamp: self.arrived,
             id: self.id_value.to_str().unwrap_or_default(),
-            trace_id: traceparent.and_then(TraceContext::trace_id_in),
-            span_id: traceparent.and_then(TraceContext::span_id_in),
+            trace_id: tracing.map(TraceContext::trace_id),
+            span_id: tracing.map(TraceContext::span_id),
             method: head.map(|head| head.method().as_str()),
             scheme,
             host: head.map(Head::host),
@@ -255,7 +298,7 @@ impl RequestCtx {
             status: self.outcome.status,
             sent: self.outcome.sent,
             received: self.received,
-            duration: seconds(duration),
+            duration,
             client: self.peer.client,
             peer: self.peer.address.map(|address| address.ip()),
             protocol: head.map(|head| match head.version() {
@@ -268,6 +311,7 @@ impl RequestCtx {
             sni: tls.and_then(|tls| tls.sni.as_deref()),
             user: client.map(|client| &*client.subject),
             roles: client.map(|client| &*client.roles).unwrap_or_default(),
+            credential: credential.as_ref().map(CredentialId::as_str),
             client_id: client.and_then(|client| client.client_id.as_deref()),
             issuer: client
                 .and_then(|client| gateway.issuers.get(client.issuer))
@@ -285,13 +329,14 @@ impl RequestCtx {
             upstream: self.asked().map(|upstream| &*upstream.name),
             config: gateway.hash.get(..12).unwrap_or_default(),
         };
-        record.with_line(|line| self.telemetry.records.write(line));
+        record.with_line(|line| self.telemetry.records.write_in(place, line));
     }
 }
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
-        self.record();
+        let place = self.place.take();
+        self.record(place);
         self.live.lifecycle().end();
     }
 }
@@ -302,8 +347,6 @@ mod tests {
     use crate::gateway::compile::compile;
     use crate::gateway::{Records, RecordsTo};
     use crate::secrets::Sources;
-    use crate::telemetry::metrics::Metrics;
-    use crate::telemetry::writer::Writer;
 
     // S83: nobody told how it ended, as when a request panics
     #[test]
@@ -316,11 +359,10 @@ mod tests {
         let records = Records {
             to: RecordsTo::File(path.clone()),
             queue: 8,
+            refuses_when_full: false,
+            summary_interval: Duration::ZERO,
         };
-        let telemetry = Arc::new(Telemetry {
-            metrics: Metrics::new().unwrap(),
-            records: Writer::start(&records).unwrap(),
-        });
+        let telemetry = Arc::new(Telemetry::start(&records).unwrap());
         let live = Arc::new(Live::new(gateway));
         let ctx = RequestCtx::new(live.clone(), telemetry.clone());
         assert_eq!(live.lifecycle().in_flight(), 1);
@@ -334,7 +376,7 @@ mod tests {
             (&record["durward.outcome"], &record["error.type"]),
             (&"abort".into(), &"aborted".into())
         );
-        let metrics = String::from_utf8(telemetry.metrics.text(&live, &telemetry.records)).unwrap();
+        let metrics = String::from_utf8(telemetry.metrics.text(&live, &telemetry)).unwrap();
         assert!(!metrics.contains("outcome=\"allow\""), "{metrics}");
     }
 }

@@ -7,7 +7,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 
 use super::context::RequestCtx;
@@ -37,7 +36,7 @@ pub(super) fn is_ours(name: &HeaderName) -> bool {
 /// Writes them. `client_headers`: as the client sent them.
 pub(super) fn write(
     client_headers: &HeaderMap,
-    request: &mut RequestHeader,
+    headers: &mut HeaderMap,
     head: &Head,
     ctx: &RequestCtx,
 ) -> Result<()> {
@@ -50,30 +49,28 @@ pub(super) fn write(
         } else {
             way.peer
         };
-        request.insert_header(FOR, chain)?;
-        request.insert_header(header::FORWARDED, way.forwarded)?;
+        headers.insert(FOR, chain);
+        headers.insert(header::FORWARDED, way.forwarded);
     }
-    request.insert_header(
+    headers.insert(
         PROTO,
         HeaderValue::from_static(if is_https { "https" } else { "http" }),
-    )?;
-    request.insert_header(HOST, head.authority_value())?;
-    match head.authority().rsplit_once(':') {
-        Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => request.insert_header(PORT, port)?,
-        _ => request.insert_header(
-            PORT,
-            HeaderValue::from_static(if is_https { "443" } else { "80" }),
-        )?,
-    }
-    request.insert_header(REQUEST_ID, ctx.id_value())?;
+    );
+    headers.insert(HOST, head.authority_value());
+    let port = match head.authority().rsplit_once(':') {
+        Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => value(port)?,
+        _ => HeaderValue::from_static(if is_https { "443" } else { "80" }),
+    };
+    headers.insert(PORT, port);
+    headers.insert(REQUEST_ID, ctx.id_value());
     if let Some(tracing) = &ctx.tracing {
-        request.insert_header(TRACEPARENT, tracing.header_value())?;
+        headers.insert(TRACEPARENT, tracing.header_value());
         // the state of a trace that does not go on belongs to nobody
-        if !ctx.trace_went_on {
-            request.remove_header("tracestate");
+        if !tracing.went_on() {
+            headers.remove("tracestate");
         }
     }
-    request.append_header(header::VIA, HeaderValue::from_static("1.1 durward"))?;
+    headers.append(header::VIA, HeaderValue::from_static("1.1 durward"));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! From Pingora's session to a decision, and the count of what is sent while it passes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::HeaderMap;
 use pingora_core::protocols::http::ServerSession;
@@ -8,7 +10,7 @@ use pingora_proxy::Session;
 
 use super::context::{Phase, RequestCtx};
 use super::reply;
-use crate::denial::{ContentError, Denial, Verdict};
+use crate::denial::{ContentError, Denial, Dependency, Verdict};
 use crate::gates::content::BodyPlan;
 use crate::gates::network::client_address;
 use crate::gateway::Action;
@@ -17,6 +19,10 @@ use crate::listener::tls::Secured;
 use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
 use crate::telemetry::traceparent::TraceContext;
+use crate::telemetry::writer::Full;
+
+/// When there may be room for records again.
+const RECORDS: Duration = Duration::from_secs(1);
 
 /// Decides, and answers everything that does not go upstream. `true`: answered.
 pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
@@ -28,9 +34,15 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
         .headers
         .get("traceparent")
         .and_then(|value| value.to_str().ok());
-    let (tracing, went_on) = TraceContext::next(traceparent);
-    ctx.tracing = Some(tracing);
-    ctx.trace_went_on = went_on;
+    ctx.tracing = Some(TraceContext::next(traceparent));
+    match ctx.telemetry.records.place() {
+        Ok(place) => ctx.place = place,
+        Err(Full) => {
+            let denial = Denial::Unavailable(Dependency::Records, RECORDS);
+            reply::deny(session, ctx, denial).await?;
+            return Ok(true);
+        }
+    }
     match admit(session, ctx).await {
         Err(denial) => {
             reply::deny(session, ctx, denial).await?;

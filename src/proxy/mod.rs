@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -45,6 +46,10 @@ impl ProxyHttp for Durward {
 
     fn new_ctx(&self) -> RequestCtx {
         RequestCtx::new(self.live.clone(), self.telemetry.clone())
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // Pingora's own would be its compression, which is never used
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
@@ -126,6 +131,7 @@ impl ProxyHttp for Durward {
     ) -> bool {
         // as above
         log::info!(target: "durward::upstream", "{}: tried again after {}", ctx.id, error.etype().as_str());
+        upstream::count_failure(error, ctx);
         true
     }
 

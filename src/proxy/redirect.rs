@@ -19,7 +19,7 @@ use crate::denial::{Denial, PlainHttp, Verdict};
 use crate::gateway::live::Live;
 use crate::head::{BodyLength, Head};
 use crate::telemetry::Telemetry;
-use crate::telemetry::record::{Record, seconds, timestamp};
+use crate::telemetry::record::Record;
 
 /// Headers that carry credentials.
 const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
@@ -109,13 +109,13 @@ impl Redirect {
         }
         let mut buffer = Uuid::encode_buffer();
         let record = Record {
-            timestamp: timestamp(UnixTime::of_system()),
+            timestamp: UnixTime::of_system(),
             id: id.hyphenated().encode_lower(&mut buffer),
             method: head.map(|head| head.method().as_str()),
             host: head.map(Head::host),
             path: head.map(Head::path),
             status: Some(status),
-            duration: seconds(started.elapsed()),
+            duration: started.elapsed(),
             client: peer,
             peer,
             outcome: if denial.is_some() { "deny" } else { "redirect" },

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{Method, Response, StatusCode};
 use pingora::http::ResponseHeader;
-use pingora_core::Result;
+use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::context::{Phase, RequestCtx};
@@ -18,6 +18,7 @@ use crate::denial::Denial;
 use crate::gates::limits::Standing;
 use crate::gates::limits::window::Quota;
 use crate::head::{BodyLength, Head};
+use crate::telemetry::line::{Object, field};
 
 /// Read and thrown away of a refused body at most, so that the answer is not lost to a reset connection.
 const DRAINED: usize = 256 * 1024;
@@ -26,34 +27,38 @@ const WORTH_READING: u64 = 64 * 1024;
 /// And for this long.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
-/// A problem document.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    instance: String,
-    code: &'a str,
-}
+/// Bytes of a problem document, as a hint.
+const DOCUMENT: usize = 384;
+/// Fields that an answer of ours has at most, as a hint.
+const FIELDS: usize = 16;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// `Content-Type` of problem documents.
+pub(super) const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// `Cache-Control` of what is about one request only.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Refuses the request.
 pub(super) async fn deny(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<()> {
     let body = problem(&denial, ctx.id);
-    let mut response = ResponseHeader::build(denial.status(), Some(12))?;
-    response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
-    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    let mut response = response(denial.status());
+    let headers = &mut response.headers;
+    headers.insert(header::CONTENT_TYPE, PROBLEM);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
     if let Some(challenge) = denial.challenge() {
-        response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+        headers.insert(header::WWW_AUTHENTICATE, value(&challenge)?);
     }
     if let Some(allow) = denial.allow() {
-        response.insert_header(header::ALLOW, allow)?;
+        headers.insert(header::ALLOW, value(allow)?);
     }
     if let Some(after) = denial.retry_after() {
-        response.insert_header(header::RETRY_AFTER, after.to_string())?;
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
     }
     if let Denial::RateLimited(standing) = &denial {
-        rate_limit(&mut response, ctx, standing)?;
+        rate_limit(headers, ctx, standing);
     }
     let closes = denial.closes();
     ctx.phase = Phase::Denied(denial);
@@ -67,64 +72,102 @@ pub(super) async fn text(
     status: StatusCode,
     body: Bytes,
 ) -> Result<()> {
-    let mut response = ResponseHeader::build(status, Some(8))?;
+    let mut response = response(status);
     if !body.is_empty() {
-        response.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers.insert(header::CONTENT_TYPE, text);
     }
     write(session, ctx, response, body, false).await
 }
 
-/// The document that tells a client why.
+fn response(status: StatusCode) -> Parts {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = status;
+    parts.headers = HeaderMap::with_capacity(FIELDS);
+    parts
+}
+
+fn value(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|why| Error::because(ErrorType::InternalError, "answer", why))
+}
+
+/// The problem document (RFC 9457) that tells a client why.
 pub(crate) fn problem(denial: &Denial, id: Uuid) -> Bytes {
-    let problem = Problem {
-        r#type: format!("urn:durward:problem:{}", denial.code()),
-        title: denial.status().canonical_reason().unwrap_or("Error"),
-        status: denial.status().as_u16(),
-        detail: denial.detail(),
-        instance: format!("urn:uuid:{id}"),
-        code: denial.code(),
-    };
-    serde_json::to_vec(&problem).unwrap_or_default().into()
+    let (status, code) = (denial.status(), denial.code());
+    let mut document = Vec::with_capacity(DOCUMENT);
+    let mut object = Object::new(&mut document);
+    object.plain(field!("type"), |line| {
+        line.extend_from_slice(b"urn:durward:problem:");
+        line.extend_from_slice(code.as_bytes());
+    });
+    object.text(field!("title"), status.canonical_reason().unwrap_or("Error"));
+    object.number(field!("status"), status.as_u16().into());
+    object.text(field!("detail"), denial.detail());
+    object.plain(field!("instance"), |line| {
+        let mut buffer = Uuid::encode_buffer();
+        line.extend_from_slice(id.urn().encode_lower(&mut buffer).as_bytes());
+    });
+    object.text(field!("code"), code);
+    object.end();
+    document.into()
 }
 
 /// Headers of every answer that leaves the gateway, its own and upstreams'.
-pub(super) fn seal(response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()> {
-    response.insert_header(HeaderName::from_static("x-request-id"), ctx.id_value())?;
+pub(super) fn seal(headers: &mut HeaderMap, ctx: &RequestCtx) {
+    headers.insert(REQUEST_ID, ctx.id_value());
     match &ctx.hsts {
-        Some(hsts) => response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?,
+        Some(hsts) => _ = headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone()),
         // S11: never on plain HTTP, whoever set it
-        None => _ = response.remove_header(&header::STRICT_TRANSPORT_SECURITY),
+        None => _ = headers.remove(header::STRICT_TRANSPORT_SECURITY),
     }
-    Ok(())
 }
 
 /// RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers).
-pub(super) fn rate_limit(response: &mut ResponseHeader, ctx: &RequestCtx, standing: &Standing) -> Result<()> {
+pub(super) fn rate_limit(headers: &mut HeaderMap, ctx: &RequestCtx, standing: &Standing) {
     let Some(limit) = ctx.gateway().limits.get(standing.limit) else {
-        return Ok(());
+        return;
     };
     if let Some(policy) = ctx.route().and_then(|route| route.limits.policy.clone()) {
-        response.insert_header(HeaderName::from_static("ratelimit-policy"), policy)?;
+        headers.insert(RATE_LIMIT_POLICY, policy);
     }
-    let Quota { remaining, reset } = standing.quota;
+    if let Ok(value) = HeaderValue::from_str(&quota(&limit.name, standing.quota)) {
+        headers.insert(RATE_LIMIT, value);
+    }
+}
+
+/// What is left of a limit, as a structured field (RFC 9651).
+fn quota(name: &str, quota: Quota) -> String {
+    let Quota { remaining, reset } = quota;
     let seconds = reset.as_millis().div_ceil(1000);
-    let value = format!("\"{}\";r={remaining};t={seconds}", limit.name);
-    response.insert_header(HeaderName::from_static("ratelimit"), value)
+    // written on every answer, so not by way of a formatter
+    let (mut left, mut after) = (itoa::Buffer::new(), itoa::Buffer::new());
+    [
+        "\"",
+        name,
+        "\";r=",
+        left.format(remaining),
+        ";t=",
+        after.format(seconds),
+    ]
+    .concat()
 }
 
 async fn write(
     session: &mut Session,
     ctx: &RequestCtx,
-    mut response: ResponseHeader,
+    mut response: Parts,
     body: Bytes,
     closes: bool,
 ) -> Result<()> {
     let bodiless = matches!(response.status.as_u16(), 100..200 | 204 | 304);
     if !bodiless {
-        response.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+        let length = HeaderValue::from(body.len());
+        response.headers.insert(header::CONTENT_LENGTH, length);
     }
-    response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
-    seal(&mut response, ctx)?;
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    seal(&mut response.headers, ctx);
+    let response = ResponseHeader::from(response);
     let unread = !session.as_downstream_mut().is_body_done();
     // a small body is read to its end so that the connection can go on
     let goes_on = !closes && is_worth_reading(ctx, session);

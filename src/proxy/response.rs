@@ -1,15 +1,18 @@
 //! What leaves: upstreams' answers without what they give away (S39).
 
+use std::time::Instant;
+
 use bytes::Bytes;
-use http::header::{self, HeaderName};
-use http::{HeaderValue, Method};
+use http::Method;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, Result};
 use pingora_proxy::Session;
 
 use super::context::RequestCtx;
 use super::reply;
-use super::upstream::{DEADLINE, is_late};
+use super::upstream::{DEADLINE, answered, is_late};
 use crate::denial::{Denial, UpstreamError};
 use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
@@ -43,25 +46,38 @@ pub(super) fn clean(
     response: &mut ResponseHeader,
     ctx: &mut RequestCtx,
 ) -> Result<()> {
-    if is_late(ctx) {
+    let now = Instant::now();
+    if is_late(now, ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
-    end_hop(response);
+    if !response.status.is_informational() {
+        answered(response.status, now, ctx);
+        if ctx.is_draining() {
+            session.set_keepalive(None);
+        }
+    }
+    // without the map of how the upstream spelled its names, which would have to be kept in step
+    let placeholder = ResponseHeader::build_no_case(response.status, Some(0))?;
+    let mut parts = Parts::from(std::mem::replace(response, placeholder));
+    end_hop(&mut parts.headers);
     // an informational response is followed by the real one
-    if response.status.is_informational() {
-        return Ok(());
+    if !parts.status.is_informational() {
+        clean_final(&mut parts, session.req_header().method == Method::HEAD, ctx);
     }
-    if ctx.is_draining() {
-        session.set_keepalive(None);
-    }
+    *response = ResponseHeader::from(parts);
+    Ok(())
+}
+
+fn clean_final(response: &mut Parts, to_head: bool, ctx: &mut RequestCtx) {
+    let headers = &mut response.headers;
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
-        hide_address(response, &name, ctx)?;
+        hide_address(headers, &name, ctx);
     }
     let replace = response.status.is_server_error()
         && ctx
             .upstream()
             .is_some_and(|upstream| upstream.replace_error_bodies)
-        && !is_empty(response);
+        && !is_empty(headers);
     if replace {
         let body = reply::problem(
             &Denial::Upstream(UpstreamError::Failed(response.status.as_u16())),
@@ -73,19 +89,19 @@ pub(super) fn clean(
             header::ETAG,
             header::LAST_MODIFIED,
         ] {
-            response.remove_header(&name);
+            headers.remove(&name);
         }
-        response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
-        response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
-        response.insert_header(header::CACHE_CONTROL, "no-store")?;
+        headers.insert(header::CONTENT_TYPE, reply::PROBLEM);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(header::CACHE_CONTROL, reply::NO_STORE);
         // HEAD tells of the body that GET would have had
-        ctx.replaces = session.req_header().method != Method::HEAD;
+        ctx.replaces = !to_head;
         ctx.replacement = Some(body);
     }
     if let Some(standing) = ctx.admitted().and_then(Admitted::standing) {
-        reply::rate_limit(response, ctx, &standing)?;
+        reply::rate_limit(headers, ctx, &standing);
     }
-    reply::seal(response, ctx)
+    reply::seal(headers, ctx);
 }
 
 /// Puts our own body in the place of the upstream's, and keeps the deadline.
@@ -94,7 +110,7 @@ pub(super) fn body(
     _end: bool,
     ctx: &mut RequestCtx,
 ) -> Result<Option<std::time::Duration>> {
-    if is_late(ctx) {
+    if is_late(Instant::now(), ctx) {
         return Err(Error::explain(DEADLINE, "the answer takes too long").into_up());
     }
     if ctx.replaces {
@@ -104,17 +120,15 @@ pub(super) fn body(
 }
 
 /// Without a body there is nothing to hide, and nowhere to put another: Pingora has ended the answer with its head.
-fn is_empty(response: &ResponseHeader) -> bool {
-    response
-        .headers
+fn is_empty(headers: &HeaderMap) -> bool {
+    headers
         .get(header::CONTENT_LENGTH)
         .is_some_and(|length| length.as_bytes() == b"0")
 }
 
 /// Removes what the upstream said to its next hop only, and what it runs on.
-fn end_hop(response: &mut ResponseHeader) {
-    let nominated: Vec<HeaderName> = response
-        .headers
+fn end_hop(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
@@ -123,38 +137,35 @@ fn end_hop(response: &mut ResponseHeader) {
         .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
         .collect();
     for name in &nominated {
-        response.remove_header(name);
+        headers.remove(name);
     }
     // one look at the few fields there are, rather than one for each that could be
     let named =
         |name: &&HeaderName| FINGERPRINTS.contains(&name.as_str()) || HOP_BY_HOP.contains(&name.as_str());
-    let known: Vec<HeaderName> = response.headers.keys().filter(named).cloned().collect();
+    let known: Vec<HeaderName> = headers.keys().filter(named).cloned().collect();
     for name in &known {
-        response.remove_header(name);
+        headers.remove(name);
     }
 }
 
 /// Takes the upstream's own address out of a reference: the client could not go there, and should not know.
-fn hide_address(response: &mut ResponseHeader, name: &HeaderName, ctx: &RequestCtx) -> Result<()> {
-    let Some(upstream) = ctx.upstream() else {
-        return Ok(());
-    };
-    let values = response.headers.get_all(name).iter();
+fn hide_address(headers: &mut HeaderMap, name: &HeaderName, ctx: &RequestCtx) {
+    let Some(upstream) = ctx.upstream() else { return };
+    let values = headers.get_all(name).iter();
     let hidden: Vec<Option<Vec<u8>>> = values.map(|value| relative(value.as_bytes(), upstream)).collect();
     if hidden.iter().all(Option::is_none) {
-        return Ok(());
+        return;
     }
-    let values: Vec<_> = response.headers.get_all(name).iter().cloned().collect();
-    response.remove_header(name);
+    let values: Vec<_> = headers.get_all(name).iter().cloned().collect();
+    headers.remove(name);
     for (value, hidden) in values.into_iter().zip(hidden) {
         match hidden.map(|hidden| HeaderValue::from_bytes(&hidden)) {
-            None => _ = response.append_header(name.clone(), value)?,
-            Some(Ok(hidden)) => _ = response.append_header(name.clone(), hidden)?,
+            None => _ = headers.append(name.clone(), value),
+            Some(Ok(hidden)) => _ = headers.append(name.clone(), hidden),
             // a part of a header value is one
             Some(Err(_)) => {}
         }
     }
-    Ok(())
 }
 
 /// What is left of a reference (RFC 3986 section 4) to the upstream itself. Read as browsers read it, not as a strict

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use shutdown::{LeaveWhenIdle, Signals};
 use state::StateDir;
 
+use crate::clock::UnixTime;
 use crate::gates::authn::{KeysFrom, crypto};
 use crate::gateway::live::Live;
 use crate::gateway::reload::Watched;
@@ -36,8 +37,6 @@ use crate::proxy::Durward;
 use crate::proxy::redirect::Redirect;
 use crate::telemetry::Telemetry;
 use crate::telemetry::admin::Admin;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::writer::Writer;
 use crate::upstream::{Target, resolve};
 use crate::world::fetch::Fetcher;
 use crate::world::keys::KeySource;
@@ -76,11 +75,7 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
         ));
     }
     let drain = gateway.server.drain;
-    let telemetry = Arc::new(Telemetry {
-        metrics: Metrics::new().map_err(io::Error::other)?,
-        records: Writer::start(&gateway.records)
-            .map_err(|why| io::Error::new(why.kind(), format!("records cannot be written: {why}")))?,
-    });
+    let telemetry = Arc::new(Telemetry::start(&gateway.records)?);
     if !options.upgrade {
         check_addresses(&gateway)?;
     }
@@ -108,6 +103,12 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
             telemetry: telemetry.clone(),
         },
     ));
+    server.add_service(background_service(
+        "summaries",
+        Summaries {
+            telemetry: telemetry.clone(),
+        },
+    ));
     let leave = LeaveWhenIdle {
         lifecycle: lifecycle.clone(),
         telemetry: telemetry.clone(),
@@ -132,7 +133,7 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
             drain,
         }),
     });
-    telemetry.records.finish();
+    telemetry.finish();
     if let Some(state) = state {
         state.leave();
     }
@@ -294,6 +295,33 @@ impl BackgroundService for Rotation {
         loop {
             tokio::select! {
                 _ = rotated.recv() => self.telemetry.records.reopen(),
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
+}
+
+/// Tells of repeated refusals.
+struct Summaries {
+    telemetry: Arc<Telemetry>,
+}
+
+/// Time between two looks for summaries that are due.
+const SUMMARIES: Duration = Duration::from_millis(500);
+
+#[async_trait]
+impl BackgroundService for Summaries {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let Telemetry {
+            refusals, records, ..
+        } = &*self.telemetry;
+        if refusals.interval().is_none() {
+            return;
+        }
+        // the end of the process tells what is left
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SUMMARIES) => refusals.tell(UnixTime::of_system(), records),
                 _ = shutdown.changed() => return,
             }
         }

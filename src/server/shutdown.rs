@@ -108,7 +108,7 @@ impl BackgroundService for LeaveWhenIdle {
                 0
             };
         }
-        self.telemetry.records.finish();
+        self.telemetry.finish();
         if let Some(state) = &self.state {
             state.leave();
         }

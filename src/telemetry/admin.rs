@@ -56,7 +56,7 @@ impl Admin {
             "/metrics" => response(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                self.telemetry.metrics.text(&self.live, &self.telemetry.records),
+                self.telemetry.metrics.text(&self.live, &self.telemetry),
             ),
             "/livez" | "/healthz" => response(StatusCode::OK, TEXT, b"ok\n".to_vec()),
             "/readyz" => {
@@ -76,6 +76,9 @@ impl Admin {
                     .filter(|upstream| !upstream.is_resolved())
                 {
                     failing.push(json!({ "dependency": "upstream", "upstream": &*upstream.name }));
+                }
+                if self.telemetry.records.is_full() {
+                    failing.push(json!({ "dependency": "records", "state": "full" }));
                 }
                 let status = if failing.is_empty() {
                     StatusCode::OK

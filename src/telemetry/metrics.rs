@@ -1,16 +1,19 @@
 //! Counters and histograms. Labels come from enums and from configured names only: no client can make a series.
+//!
+//! What happens is counted here; what is so at the moment of asking is read by [`State`]. `docs/metrics.md` lists both.
 
 use http::Method;
+use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 use super::connections::ConnectionMetrics;
-use crate::denial::Denial;
-use crate::gateway::Purpose;
+use super::labels::Names;
+use super::state::State;
+use crate::denial::{Denial, UpstreamError};
 use crate::gateway::live::Live;
-use crate::telemetry::writer::Writer;
+use crate::telemetry::Telemetry;
 
 /// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
 const BOUNDS: [f64; 14] = [
@@ -26,140 +29,79 @@ pub struct Metrics {
     duration: HistogramVec,
     decisions: IntCounterVec,
     public: IntCounterVec,
-    key_failures: IntGaugeVec,
-    key_usable: IntGaugeVec,
-    key_fetches: IntCounterVec,
-    key_age: IntGaugeVec,
-    records_dropped: IntCounter,
-    verdicts: IntGaugeVec,
-    info: IntGaugeVec,
-    reload_successful: IntGauge,
-    reload_time: IntGauge,
-    certificates: IntGaugeVec,
-    records_waiting: IntGauge,
+    rate_limited: IntCounterVec,
+    upstream_attempts: IntCounterVec,
+    upstream_failures: IntCounterVec,
+    upstream_duration: HistogramVec,
+    state: State,
+    routes: Names,
+    paths: Names,
+    limits: Names,
+    targets: Names,
 }
 
 impl Metrics {
     /// # Errors
     /// A name is registered twice.
     pub fn new() -> prometheus::Result<Metrics> {
-        let opts = HistogramOpts::new(
-            "http_server_request_duration_seconds",
-            "Duration of requests, from the head to the last byte of the answer.",
-        );
-        let request = [
-            "http_request_method",
-            "http_route",
-            "http_response_status_code",
-            "url_scheme",
-            "error_type",
-        ];
         let registry = Registry::new();
-        let metrics = Metrics {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let histograms = |name: &str, help: &str, labels: &[&str]| {
+            let opts = HistogramOpts::new(name, help).buckets(BOUNDS.to_vec());
+            register(&registry, HistogramVec::new(opts, labels))
+        };
+        Ok(Metrics {
             connections: ConnectionMetrics::new(&registry)?,
-            registry,
-            duration: HistogramVec::new(opts.buckets(BOUNDS.to_vec()), &request)?,
-            decisions: IntCounterVec::new(
-                Opts::new(
-                    "durward_decisions_total",
-                    "Decisions by route, gate, outcome and reason.",
-                ),
+            duration: histograms(
+                "http_server_request_duration_seconds",
+                "Duration of requests, from the head to the last byte of the answer.",
+                &[
+                    "http_request_method",
+                    "http_route",
+                    "http_response_status_code",
+                    "url_scheme",
+                    "error_type",
+                ],
+            )?,
+            decisions: counters(
+                "durward_decisions_total",
+                "Decisions by route, gate, outcome and reason.",
                 &["route", "gate", "outcome", "reason"],
             )?,
-            public: IntCounterVec::new(
-                Opts::new(
-                    "durward_public_requests_total",
-                    "Requests admitted without a credential.",
-                ),
+            public: counters(
+                "durward_public_requests_total",
+                "Requests admitted without a credential.",
                 &["route"],
             )?,
-            key_failures: IntGaugeVec::new(
-                Opts::new(
-                    "durward_jwks_failures",
-                    "Failed fetches of an issuer's keys since the last good one.",
-                ),
-                &["issuer"],
+            rate_limited: counters(
+                "durward_rate_limited_total",
+                "Requests refused because a limit was reached.",
+                &["limit"],
             )?,
-            key_usable: IntGaugeVec::new(
-                Opts::new(
-                    "durward_jwks_usable",
-                    "Whether tokens of an issuer can be checked now.",
-                ),
-                &["issuer"],
+            upstream_attempts: counters(
+                "durward_upstream_attempts_total",
+                "Requests sent to a target, or tried to be sent.",
+                &["upstream", "target"],
             )?,
-            key_age: IntGaugeVec::new(
-                Opts::new("durward_jwks_age_seconds", "Age of an issuer's fetched keys."),
-                &["issuer"],
+            upstream_failures: counters(
+                "durward_upstream_failures_total",
+                "Attempts that failed, also those that another target made good.",
+                &["upstream", "target", "reason"],
             )?,
-            key_fetches: IntCounterVec::new(
-                Opts::new(
-                    "durward_jwks_fetches_total",
-                    "Fetches of an issuer's keys, by reason.",
-                ),
-                &["issuer", "reason"],
+            upstream_duration: histograms(
+                "durward_upstream_response_seconds",
+                "From the choice of a target to the head of its answer.",
+                &["upstream", "target", "status_class"],
             )?,
-            records_dropped: IntCounter::new("durward_records_dropped_total", "Records lost.")?,
-            verdicts: IntGaugeVec::new(
-                Opts::new(
-                    "durward_token_verdicts",
-                    "Verdicts on tokens that are remembered.",
-                ),
-                &["verdict"],
-            )?,
-            info: IntGaugeVec::new(
-                Opts::new("durward_config_info", "The running configuration."),
-                &["hash"],
-            )?,
-            reload_successful: IntGauge::new(
-                "durward_config_last_reload_successful",
-                "Whether what the configuration file holds is what runs.",
-            )?,
-            reload_time: IntGauge::new(
-                "durward_config_last_reload_timestamp_seconds",
-                "When the configuration file was last read.",
-            )?,
-            certificates: IntGaugeVec::new(
-                Opts::new(
-                    "durward_tls_certificate_not_after_seconds",
-                    "When a certificate ends, in seconds since 1970, by its first name.",
-                ),
-                &["listener", "name"],
-            )?,
-            records_waiting: IntGauge::new("durward_records_waiting", "Records that wait for the writer.")?,
-        };
-        let Metrics {
-            connections: _,
+            state: State::new(&registry)?,
             registry,
-            duration,
-            decisions,
-            public,
-            key_failures,
-            key_usable,
-            key_fetches,
-            key_age,
-            records_dropped,
-            verdicts,
-            info,
-            reload_successful,
-            reload_time,
-            certificates,
-            records_waiting,
-        } = &metrics;
-        registry.register(Box::new(duration.clone()))?;
-        registry.register(Box::new(decisions.clone()))?;
-        registry.register(Box::new(public.clone()))?;
-        registry.register(Box::new(key_failures.clone()))?;
-        registry.register(Box::new(key_usable.clone()))?;
-        registry.register(Box::new(key_fetches.clone()))?;
-        registry.register(Box::new(key_age.clone()))?;
-        registry.register(Box::new(records_dropped.clone()))?;
-        registry.register(Box::new(verdicts.clone()))?;
-        registry.register(Box::new(info.clone()))?;
-        registry.register(Box::new(reload_successful.clone()))?;
-        registry.register(Box::new(reload_time.clone()))?;
-        registry.register(Box::new(certificates.clone()))?;
-        registry.register(Box::new(records_waiting.clone()))?;
-        Ok(metrics)
+            routes: Names::default(),
+            paths: Names::default(),
+            limits: Names::default(),
+            targets: Names::default(),
+        })
     }
 
     /// The histogram of requests with these labels.
@@ -173,6 +115,7 @@ impl Metrics {
         error: &str,
     ) -> Histogram {
         let code = status.map_or(String::new(), |status| status.to_string());
+        let route = self.paths.of(route);
         self.duration
             .with_label_values(&[known(method), route, &code, scheme, error])
     }
@@ -180,82 +123,71 @@ impl Metrics {
     /// The counter of allowed requests of a route.
     #[must_use]
     pub fn allowed(&self, route: &str) -> IntCounter {
-        self.decisions.with_label_values(&[route, "", "allow", ""])
+        self.decisions
+            .with_label_values(&[self.routes.of(route), "", "allow", ""])
     }
 
     /// The counter of requests that a route admitted without a credential.
     #[must_use]
     pub fn public(&self, route: &str) -> IntCounter {
-        self.public.with_label_values(&[route])
+        self.public.with_label_values(&[self.routes.of(route)])
     }
 
     /// A request was refused.
     pub fn denied(&self, route: &str, denial: &Denial) {
+        let (gate, reason) = (denial.gate().as_str(), denial.reason());
         self.decisions
-            .with_label_values(&[route, denial.gate().as_str(), "deny", denial.reason()])
+            .with_label_values(&[self.routes.of(route), gate, "deny", reason])
             .inc();
+    }
+
+    /// The counter of requests that a limit refused.
+    #[must_use]
+    pub fn rate_limited(&self, limit: &str) -> IntCounter {
+        self.rate_limited.with_label_values(&[self.limits.of(limit)])
+    }
+
+    /// The counter of attempts with a target.
+    #[must_use]
+    pub fn upstream_attempts(&self, upstream: &str, target: &str) -> IntCounter {
+        let labels = [self.targets.of(upstream), self.targets.of(target)];
+        self.upstream_attempts.with_label_values(&labels)
+    }
+
+    /// The histogram of a target's answers of a class, `2xx`.
+    #[must_use]
+    pub fn upstream_duration(&self, upstream: &str, target: &str, class: &str) -> Histogram {
+        let labels = [self.targets.of(upstream), self.targets.of(target), class];
+        self.upstream_duration.with_label_values(&labels)
+    }
+
+    /// An attempt failed. `target` is empty where none could be chosen.
+    pub fn upstream_failed(&self, upstream: &str, target: &str, why: UpstreamError) {
+        let reason = Denial::Upstream(why).reason();
+        let labels = [self.targets.of(upstream), self.targets.of(target), reason];
+        self.upstream_failures.with_label_values(&labels).inc();
     }
 
     /// Everything, in Prometheus' text format.
     #[must_use]
-    pub fn text(&self, live: &Live, records: &Writer) -> Vec<u8> {
-        let running = live.current();
-        for state in running.memory.key_states() {
-            let failures = i64::try_from(state.failures).unwrap_or(i64::MAX);
-            self.key_failures
-                .with_label_values(&[&*state.issuer])
-                .set(failures);
-            self.key_usable
-                .with_label_values(&[&*state.issuer])
-                .set(i64::from(state.usable));
-            if let Some(age) = state.age {
-                self.key_age
-                    .with_label_values(&[&*state.issuer])
-                    .set(i64::try_from(age).unwrap_or(i64::MAX));
-            }
-            for (reason, fetches) in state.fetches {
-                let counter = self.key_fetches.with_label_values(&[&*state.issuer, reason]);
-                // a reload may have begun to count anew; a counter never goes back
-                counter.inc_by(fetches.saturating_sub(counter.get()));
-            }
-        }
-        let (good, bad) = running.memory.kept_verdicts();
-        for (label, kept) in [("good", good), ("bad", bad)] {
-            self.verdicts
-                .with_label_values(&[label])
-                .set(i64::try_from(kept).unwrap_or(i64::MAX));
-        }
-        self.info.reset();
-        self.info.with_label_values(&[&running.gateway.hash]).set(1);
-        self.certificates.reset();
-        for listener in &running.gateway.listeners {
-            let Purpose::Tls(policy) = &listener.purpose else {
-                continue;
-            };
-            for certificate in policy.certificates.all() {
-                let name = certificate.names.first().map_or("", String::as_str);
-                if let Some(ends) = certificate.not_after() {
-                    self.certificates
-                        .with_label_values(&[&listener.address.to_string(), name])
-                        .set(ends);
-                }
-            }
-        }
-        self.records_waiting
-            .set(i64::try_from(records.waiting()).unwrap_or(i64::MAX));
-        let reload = live.last_reload();
-        self.reload_successful.set(i64::from(reload.faults.is_empty()));
-        self.reload_time
-            .set(i64::try_from(reload.at.seconds()).unwrap_or(i64::MAX));
-        self.records_dropped
-            .inc_by(records.dropped().saturating_sub(self.records_dropped.get()));
-
+    pub fn text(&self, live: &Live, telemetry: &Telemetry) -> Vec<u8> {
+        self.state.read(live, telemetry);
         let mut text = Vec::new();
         if let Err(why) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             log::error!(target: "durward::metrics", "metrics cannot be written: {why}");
         }
         text
     }
+}
+
+/// Made, and entered into the registry.
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> prometheus::Result<C> {
+    let collector = collector?;
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
 }
 
 /// Methods beyond the registered ones share a label.

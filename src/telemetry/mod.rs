@@ -2,14 +2,29 @@
 
 pub mod admin;
 pub mod connections;
+mod labels;
+pub(crate) mod line;
 pub mod meters;
 pub mod metrics;
 pub mod record;
+pub mod refusals;
+mod sink;
+mod state;
 pub mod traceparent;
 pub mod writer;
 
+use std::io;
+use std::time::{Duration, Instant};
+
 use metrics::Metrics;
+use refusals::Refusals;
 use writer::Writer;
+
+use crate::clock::UnixTime;
+use crate::gateway::Records;
+
+/// How long the end of the process waits for room for the last summaries.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Where requests tell what became of them.
 #[derive(Debug)]
@@ -18,4 +33,35 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// The way to the record's sink.
     pub records: Writer,
+    /// Refusals that are counted instead of recorded one by one.
+    pub refusals: Refusals,
+}
+
+impl Telemetry {
+    /// Opens the sink of records.
+    ///
+    /// # Errors
+    /// The sink cannot be opened, or the system has no randomness.
+    pub fn start(records: &Records) -> io::Result<Telemetry> {
+        Ok(Telemetry {
+            metrics: Metrics::new().map_err(io::Error::other)?,
+            records: Writer::start(records)
+                .map_err(|why| io::Error::new(why.kind(), format!("records cannot be written: {why}")))?,
+            refusals: Refusals::new(records.summary_interval)?,
+        })
+    }
+
+    /// Tells what is still to be told, and ends the writer; for the end of the process.
+    pub fn finish(&self) {
+        let end = Instant::now() + LAST;
+        let left = loop {
+            match self.refusals.finish(UnixTime::of_system(), &self.records) {
+                0 => break 0,
+                left if Instant::now() > end => break left,
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        self.records.lost(left);
+        self.records.finish();
+    }
 }

@@ -7,107 +7,77 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use super::line::{self, Object, field};
 use crate::clock::UnixTime;
 
 /// One line. Borrowed: it lives only while it is written.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub struct Record<'a> {
-    /// RFC 3339, UTC, milliseconds.
-    pub timestamp: String,
+    /// When the head had been read.
+    pub timestamp: UnixTime,
     /// Decision id: the same as `X-Request-Id` and the problem document's `instance`.
-    #[serde(rename = "durward.decision.id")]
     pub id: &'a str,
     /// W3C trace id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<&'a str>,
     /// W3C span id of the gateway's part.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub span_id: Option<&'a str>,
     /// Method, as sent.
-    #[serde(rename = "http.request.method", skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
     /// `http` or `https`.
-    #[serde(rename = "url.scheme")]
     pub scheme: &'static str,
     /// Host that was asked.
-    #[serde(rename = "server.address", skip_serializing_if = "Option::is_none")]
     pub host: Option<&'a str>,
     /// Canonical path without query; absent where the head was refused.
-    #[serde(rename = "url.path", skip_serializing_if = "Option::is_none")]
     pub path: Option<&'a str>,
     /// Path template of the route.
-    #[serde(rename = "http.route", skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
     /// Name of the route.
-    #[serde(rename = "durward.route.id", skip_serializing_if = "Option::is_none")]
     pub route_id: Option<&'a str>,
     /// Status that the client got; absent where it got none.
-    #[serde(rename = "http.response.status_code", skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Bytes of body sent to the client.
-    #[serde(rename = "http.response.body.size")]
     pub sent: u64,
     /// Bytes of body read from the client.
-    #[serde(rename = "http.request.body.size")]
     pub received: u64,
-    /// Seconds from the head to the last byte.
-    #[serde(rename = "durward.duration")]
-    pub duration: f64,
+    /// From the head to the last byte.
+    pub duration: Duration,
     /// The client, through declared proxies.
-    #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
     /// The socket's other end.
-    #[serde(rename = "network.peer.address", skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
     /// `1.0`, `1.1`, `2`
-    #[serde(rename = "network.protocol.version", skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'static str>,
     /// `TLSv1.3`
-    #[serde(rename = "tls.protocol.version", skip_serializing_if = "Option::is_none")]
     pub tls_version: Option<&'a str>,
     /// Suite.
-    #[serde(rename = "tls.cipher", skip_serializing_if = "Option::is_none")]
     pub tls_cipher: Option<&'a str>,
     /// Name that the client asked for in TLS.
-    #[serde(rename = "tls.client.server_name", skip_serializing_if = "Option::is_none")]
     pub sni: Option<&'a str>,
     /// Verified subject.
-    #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
     /// Verified role values.
-    #[serde(rename = "user.roles", skip_serializing_if = "<[_]>::is_empty")]
     pub roles: &'a [Box<str>],
     /// Verified OAuth client.
-    #[serde(rename = "durward.client.id", skip_serializing_if = "Option::is_none")]
     pub client_id: Option<&'a str>,
+    /// Keyed digest of a credential that was refused.
+    pub credential: Option<&'a str>,
     /// Name of the issuer.
-    #[serde(rename = "durward.issuer", skip_serializing_if = "Option::is_none")]
     pub issuer: Option<&'a str>,
     /// The route needs no credential (S36).
-    #[serde(rename = "auth.public", skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
     /// For this reason.
-    #[serde(rename = "auth.public.reason", skip_serializing_if = "Option::is_none")]
     pub public_reason: Option<&'a str>,
     /// And this is who answers for it.
-    #[serde(rename = "auth.public.owner", skip_serializing_if = "Option::is_none")]
     pub public_owner: Option<&'a str>,
     /// `allow`, `deny` or `abort`.
-    #[serde(rename = "durward.outcome")]
     pub outcome: &'static str,
     /// Gate that refused.
-    #[serde(rename = "security_rule.name", skip_serializing_if = "Option::is_none")]
     pub gate: Option<&'static str>,
     /// Why.
-    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// Name of the upstream.
-    #[serde(rename = "durward.upstream", skip_serializing_if = "Option::is_none")]
     pub upstream: Option<&'a str>,
     /// Configuration that decided, abbreviated.
-    #[serde(rename = "durward.config.hash")]
     pub config: &'a str,
 }
 
@@ -117,18 +87,70 @@ impl Record<'_> {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         LINE.with_borrow_mut(|line| {
             line.clear();
-            // writing to memory does not fail, and every field can be written
-            if serde_json::to_writer(&mut *line, self).is_ok() {
-                line.push(b'\n');
-                then(line);
-            }
+            self.write(line);
+            then(line);
         });
+    }
+
+    fn write(&self, line: &mut Vec<u8>) {
+        let mut object = Object::new(line);
+        object.plain(field!("timestamp"), |line| write_timestamp(line, self.timestamp));
+        object.text(field!("durward.decision.id"), self.id);
+        object.text_if(field!("trace_id"), self.trace_id);
+        object.text_if(field!("span_id"), self.span_id);
+        object.text_if(field!("http.request.method"), self.method);
+        object.text(field!("url.scheme"), self.scheme);
+        object.text_if(field!("server.address"), self.host);
+        object.text_if(field!("url.path"), self.path);
+        object.text_if(field!("http.route"), self.route);
+        object.text_if(field!("durward.route.id"), self.route_id);
+        if let Some(status) = self.status {
+            object.number(field!("http.response.status_code"), status.into());
+        }
+        object.number(field!("http.response.body.size"), self.sent);
+        object.number(field!("http.request.body.size"), self.received);
+        object.seconds(field!("durward.duration"), self.duration);
+        if let Some(client) = self.client {
+            object.address(field!("client.address"), client);
+        }
+        if let Some(peer) = self.peer {
+            object.address(field!("network.peer.address"), peer);
+        }
+        object.text_if(field!("network.protocol.version"), self.protocol);
+        object.text_if(field!("tls.protocol.version"), self.tls_version);
+        object.text_if(field!("tls.cipher"), self.tls_cipher);
+        object.text_if(field!("tls.client.server_name"), self.sni);
+        object.text_if(field!("user.id"), self.user);
+        if !self.roles.is_empty() {
+            object.texts(field!("user.roles"), self.roles);
+        }
+        object.text_if(field!("durward.client.id"), self.client_id);
+        object.text_if(field!("durward.credential.id"), self.credential);
+        object.text_if(field!("durward.issuer"), self.issuer);
+        if let Some(public) = self.public {
+            object.truth(field!("auth.public"), public);
+        }
+        object.text_if(field!("auth.public.reason"), self.public_reason);
+        object.text_if(field!("auth.public.owner"), self.public_owner);
+        object.text(field!("durward.outcome"), self.outcome);
+        object.text_if(field!("security_rule.name"), self.gate);
+        object.text_if(field!("error.type"), self.reason);
+        object.text_if(field!("durward.upstream"), self.upstream);
+        object.text(field!("durward.config.hash"), self.config);
+        object.end();
+        line.push(b'\n');
     }
 }
 
 /// RFC 3339 in UTC with milliseconds.
 #[must_use]
 pub fn timestamp(time: UnixTime) -> String {
+    let mut text = Vec::with_capacity(24);
+    write_timestamp(&mut text, time);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn write_timestamp(line: &mut Vec<u8>, time: UnixTime) {
     // the calendar is worked out once a second
     thread_local!(static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) });
     SECOND.with_borrow_mut(|(second, text)| {
@@ -140,14 +162,11 @@ pub fn timestamp(time: UnixTime) -> String {
                 .map(|time| time.strftime("%Y-%m-%dT%H:%M:%S").to_string())
                 .unwrap_or_default();
         }
-        format!("{text}.{:03}Z", time.millis() % 1000)
-    })
-}
-
-/// Seconds with microseconds.
-#[must_use]
-pub fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e6
+        line.extend_from_slice(text.as_bytes());
+    });
+    line.push(b'.');
+    line::digits(line, u32::try_from(time.millis() % 1000).unwrap_or(0), 3);
+    line.push(b'Z');
 }
 
 #[cfg(test)]

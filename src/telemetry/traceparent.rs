@@ -2,92 +2,80 @@
 //!
 //! <https://www.w3.org/TR/trace-context/>, level 1. An identifier is taken from anybody: it says nothing that is believed.
 
-use std::fmt;
+use std::ops::Range;
 
 use http::HeaderValue;
 use uuid::Uuid;
 
 /// Where a request stands in its trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
-    /// Of the whole trace. Not 0.
-    pub trace: u128,
-    /// Of our part in it. Not 0.
-    pub span: u64,
-    /// Whether whoever began the trace keeps it.
-    pub sampled: bool,
+    /// `traceparent` for the next hop.
+    value: HeaderValue,
+    went_on: bool,
 }
 
 impl TraceContext {
     /// Goes on with a `traceparent`, as a new part of its trace; begins a trace where there is none, or none that is
-    /// well-formed. `true`: went on.
+    /// well-formed.
     #[must_use]
-    pub fn next(traceparent: Option<&str>) -> (TraceContext, bool) {
+    pub fn next(traceparent: Option<&str>) -> TraceContext {
         let random = Uuid::new_v4().as_u128();
         let span = (random as u64) | 1;
-        match traceparent.and_then(parse) {
-            Some((trace, sampled)) => (TraceContext { trace, span, sampled }, true),
-            None => (
-                TraceContext {
-                    trace: Uuid::new_v4().as_u128(),
-                    span,
-                    sampled: false,
-                },
-                false,
-            ),
+        let came = traceparent.and_then(parse);
+        let (trace, sampled) = came.unwrap_or_else(|| (Uuid::new_v4().as_u128(), false));
+        TraceContext {
+            value: traceparent_of(trace, span, sampled),
+            went_on: came.is_some(),
         }
+    }
+
+    /// Whether the client's trace goes on.
+    #[must_use]
+    pub fn went_on(&self) -> bool {
+        self.went_on
     }
 
     /// As the value of `traceparent`.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
-        // "00-" trace "-" span "-" flags
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let digits = |into: &mut [u8], value: u128| {
-            for (place, byte) in into.iter_mut().rev().enumerate() {
-                let nibble = (value >> (4 * place)) as u8 & 0xf;
-                *byte = if nibble < 10 {
-                    b'0' + nibble
-                } else {
-                    b'a' + nibble - 10
-                };
-            }
-        };
-        for (range, value) in [
-            (3..35, self.trace),
-            (36..52, self.span.into()),
-            (53..55, self.sampled.into()),
-        ] {
-            if let Some(into) = text.get_mut(range) {
-                digits(into, value);
-            }
-        }
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+        self.value.clone()
     }
 
-    /// The trace id in a `traceparent` of ours: 32 hexadecimal digits.
+    /// Of the whole trace: 32 hexadecimal digits.
     #[must_use]
-    pub fn trace_id_in(traceparent: &str) -> Option<&str> {
-        traceparent.get(3..35)
+    pub fn trace_id(&self) -> &str {
+        self.part(TRACE)
     }
 
-    /// The span id in a `traceparent` of ours: 16 hexadecimal digits.
+    /// Of our part in it: 16 hexadecimal digits.
     #[must_use]
-    pub fn span_id_in(traceparent: &str) -> Option<&str> {
-        traceparent.get(36..52)
+    pub fn span_id(&self) -> &str {
+        self.part(SPAN)
+    }
+
+    fn part(&self, range: Range<usize>) -> &str {
+        let part = self.value.as_bytes().get(range).unwrap_or_default();
+        std::str::from_utf8(part).unwrap_or_default()
     }
 }
 
-impl fmt::Display for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace,
-            self.span,
-            u8::from(self.sampled)
-        )
+/// Places in a `traceparent`: "00-" trace "-" span "-" flags.
+const TRACE: Range<usize> = 3..35;
+const SPAN: Range<usize> = 36..52;
+const FLAGS: Range<usize> = 53..55;
+
+fn traceparent_of(trace: u128, span: u64, sampled: bool) -> HeaderValue {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    for (range, value) in [(TRACE, trace), (SPAN, span.into()), (FLAGS, sampled.into())] {
+        let into = text.get_mut(range).unwrap_or_default();
+        let digits = into.len();
+        for (place, byte) in into.iter_mut().enumerate() {
+            let nibble = (value >> (4 * (digits - 1 - place))) as u8 & 0xf;
+            *byte = nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+        }
     }
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Trace id and sampled flag of a `traceparent`.
@@ -116,17 +104,17 @@ mod tests {
     #[test]
     fn a_well_formed_trace_goes_on_and_any_other_begins_anew() {
         let came = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let (context, went_on) = TraceContext::next(Some(came));
-        assert!(went_on && context.sampled);
-        let text = context.to_string();
-        assert_eq!(
-            TraceContext::trace_id_in(&text),
-            Some("4bf92f3577b34da6a3ce929d0e0e4736")
-        );
-        assert_ne!(TraceContext::span_id_in(&text), Some("00f067aa0ba902b7"));
-        assert_eq!(context.header_value().to_str().unwrap(), context.to_string());
-        let (again, went_on) = TraceContext::next(Some(&context.to_string()));
-        assert!(went_on && again.trace == context.trace && again.span != context.span);
+        let context = TraceContext::next(Some(came));
+        assert!(context.went_on());
+        assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_ne!(context.span_id(), "00f067aa0ba902b7");
+        let value = context.header_value();
+        let expected = format!("00-{}-{}-01", context.trace_id(), context.span_id());
+        assert_eq!(value, expected);
+        let again = TraceContext::next(value.to_str().ok());
+        assert!(again.went_on());
+        assert_eq!(again.trace_id(), context.trace_id());
+        assert_ne!(again.span_id(), context.span_id());
         for bad in [
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
@@ -137,14 +125,16 @@ mod tests {
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
             "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         ] {
-            let (context, went_on) = TraceContext::next(Some(bad));
-            assert!(!went_on && context.trace != 0 && context.span != 0, "{bad}");
+            let context = TraceContext::next(Some(bad));
+            assert!(!context.went_on(), "{bad}");
+            let begun = context.header_value();
+            assert!(TraceContext::next(begun.to_str().ok()).went_on(), "{begun:?}");
         }
         assert!(
             TraceContext::next(Some(
                 "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what"
             ))
-            .1
+            .went_on()
         );
     }
 }

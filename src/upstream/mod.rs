@@ -90,26 +90,37 @@ impl Upstream {
             })
     }
 
-    /// The next address, in turn by weight; targets without an address are passed over, and those that were `tried`
+    /// A target as it was written, by index.
+    #[must_use]
+    pub fn target_name(&self, target: usize) -> String {
+        match self.targets.get(target) {
+            Some(Target::Fixed(address)) => address.to_string(),
+            Some(Target::Named(named)) => named.name.clone(),
+            None => String::new(),
+        }
+    }
+
+    /// The next target with its address, in turn by weight; targets without an address are passed over, and those that were `tried`
     /// already as long as there are others. `None`: none has an address.
     #[must_use]
-    pub fn next(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+    pub fn next(&self, tried: &[SocketAddr]) -> Option<(usize, SocketAddr)> {
         let turn = self.schedule.next();
         let scheduled = self.targets.get(turn).and_then(Target::address);
         if let Some(address) = scheduled.filter(|address| !tried.contains(address)) {
-            return Some(address);
+            return Some((turn, address));
         }
         // from the one whose turn it was, so that the others share what it cannot take
         let others = || {
             self.targets
                 .iter()
+                .enumerate()
                 .cycle()
                 .skip(turn)
                 .take(self.targets.len())
-                .filter_map(Target::address)
+                .filter_map(|(index, target)| Some((index, target.address()?)))
         };
         others()
-            .find(|address| !tried.contains(address))
+            .find(|(_, address)| !tried.contains(address))
             .or_else(|| others().next())
     }
 

@@ -66,6 +66,8 @@ pub struct KeyState {
     pub usable: bool,
     /// Failed fetches since the last good one.
     pub failures: u64,
+    /// Keys that are there.
+    pub keys: usize,
     /// Age of the keys in seconds.
     pub age: Option<u64>,
     /// Fetches begun, by reason: `scheduled` and `unknown_kid`.
@@ -170,6 +172,10 @@ impl KeySource {
             issuer: self.name.clone(),
             usable: matches!(self.keys(), Keys::Known(_)),
             failures: self.failures.load(Ordering::Relaxed),
+            keys: match self.keys() {
+                Keys::Known(keys) => keys.keys().len(),
+                Keys::Unavailable(_) => 0,
+            },
             age,
             fetches: [
                 ("scheduled", planned.load(Ordering::Relaxed)),

@@ -58,10 +58,9 @@ impl Memory {
         &self.sources
     }
 
-    /// Verdicts that are remembered: good and bad.
-    #[must_use]
-    pub fn kept_verdicts(&self) -> (usize, usize) {
-        self.verdicts.kept()
+    /// The limits by name, with their counters.
+    pub fn limits(&self) -> impl Iterator<Item = (&str, &Windows)> {
+        self.windows.iter().map(|(name, windows)| (&**name, &**windows))
     }
 
     /// Their states.

@@ -982,13 +982,15 @@ fn the_keys_of_an_issuer_are_good_for_its_own_tokens_only() {
     let route = |path: &str, jwt: &str| {
         format!("  - {{ match: {{ methods: [GET], path: {path} }}, auth: {{ jwt: {jwt} }}, upstream: o }}\n")
     };
-    let gateway = Gateway::start(&format!(
+    let gateway = Gateway::with(&format!(
         "issuers:\n{issuers}upstreams:\n  o: {{ targets: [\"{}\"] }}\nroutes:\n{}{}{}",
         origin.address,
         route("/a", "a"),
         route("/b", "[b]"),
         route("/both", "[a, b]"),
-    ));
+    ))
+    .records("summary_interval: 0s")
+    .start();
     let client = gateway.client();
     let ours = |iss: &str, aud: &str| json!({ "iss": iss, "aud": aud });
     let of_a = a.token(ours("https://a.example", AUDIENCE));

@@ -482,3 +482,17 @@ fn explain_and_the_running_gateway_say_the_same() {
         assert_eq!(found, expected, "{method} {target} {sent:?}");
     }
 }
+
+// what the figures of the benchmarks rest on; nothing else would say that it is gone
+#[test]
+fn malloc_is_the_allocator_that_was_chosen() {
+    let output = binary()
+        .arg("version")
+        .env("MIMALLOC_VERBOSE", "1")
+        .output()
+        .unwrap();
+    assert!(
+        text(&output.stderr).contains("mimalloc: process init"),
+        "{output:?}"
+    );
+}

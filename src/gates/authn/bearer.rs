@@ -4,12 +4,11 @@ use http::header::{AUTHORIZATION, HeaderMap};
 
 use super::AuthnError;
 
-/// The token, unverified.
+/// What was sent as the token, not looked at: a verdict on these very bytes may be known.
 ///
 /// # Errors
-/// There is none, more than one, one in the query (which ends up in logs), or one that is not of the form
-/// `Bearer b64token`.
-pub fn token<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a str, AuthnError> {
+/// There is none, more than one, one in the query (which ends up in logs), or a credential of another kind.
+pub fn sent<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a [u8], AuthnError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (value, None) => value,
@@ -18,18 +17,37 @@ pub fn token<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a str,
     if query.is_some_and(names_a_token) {
         return Err(AuthnError::CredentialsInQuery);
     }
-    let value = value.ok_or(AuthnError::CredentialsMissing)?;
-    let value = value.to_str().map_err(|_| AuthnError::CredentialsMalformed)?;
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        // of another kind: none of ours
-        return Err(AuthnError::CredentialsMissing);
-    }
-    if is_b64token(token) {
-        Ok(token)
+    let value = value.ok_or(AuthnError::CredentialsMissing)?.as_bytes();
+    let (scheme, token) = match value.iter().position(|byte| *byte == b' ') {
+        Some(end) => (value.get(..end), value.get(end + 1..)),
+        None => (Some(value), None),
+    };
+    if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer")) {
+        Ok(token.unwrap_or_default())
     } else {
-        Err(AuthnError::CredentialsMalformed)
+        // of another kind: none of ours
+        Err(AuthnError::CredentialsMissing)
     }
+}
+
+/// The token as text, unverified.
+///
+/// # Errors
+/// It is not of the form `b64token` of RFC 6750 section 2.1.
+pub fn token(sent: &[u8]) -> Result<&str, AuthnError> {
+    let end = sent
+        .iter()
+        .rposition(|byte| *byte != b'=')
+        .map_or(0, |last| last + 1);
+    let body = sent.get(..end).unwrap_or_default();
+    let is_b64token = !body.is_empty()
+        && body
+            .iter()
+            .all(|b| B64TOKEN.get(usize::from(*b)).copied().unwrap_or(false));
+    std::str::from_utf8(sent)
+        .ok()
+        .filter(|_| is_b64token)
+        .ok_or(AuthnError::CredentialsMalformed)
 }
 
 fn names_a_token(query: &str) -> bool {
@@ -57,16 +75,7 @@ fn decodes_to_access_token(name: &str) -> bool {
     decoded.eq_ignore_ascii_case(b"access_token")
 }
 
-/// `b64token` of RFC 6750 section 2.1.
-fn is_b64token(token: &str) -> bool {
-    let body = token.trim_end_matches('=');
-    !body.is_empty()
-        && body
-            .bytes()
-            .all(|b| B64TOKEN.get(usize::from(b)).copied().unwrap_or(false))
-}
-
-/// By byte: tokens are long, and this is done for each request.
+/// By byte: tokens are long.
 const B64TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -94,7 +103,7 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        token(&headers, query).map(str::to_owned)
+        sent(&headers, query).and_then(token).map(str::to_owned)
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::denial::{Denial, Dependency, Verdict};
 use crate::gateway::Gateway;
 use crate::identity::Client;
 use crate::request::Request;
+use crate::trace::Trace;
 use crate::world::fetch::KeysUrl;
 use crate::world::{Keys, World};
 use jwk::KeySet;
@@ -72,7 +73,7 @@ pub enum KeysFrom {
 }
 
 impl Authn {
-    /// Authenticates the caller.
+    /// Authenticates the caller. `trace` is told which credential was looked at.
     ///
     /// # Errors
     /// [`Denial::Unauthenticated`] for any fault of the credential; [`Denial::Unavailable`] where the keys to check it are
@@ -82,18 +83,22 @@ impl Authn {
         gateway: &Gateway,
         request: &R,
         world: &W,
+        trace: &mut Trace,
     ) -> Verdict<Arc<Client>> {
         let refused = Denial::Unauthenticated;
-        let token = bearer::token(request.headers(), request.head().query()).map_err(refused)?;
-        if token.len() > jws::MAX_TOKEN_BYTES {
+        let sent = bearer::sent(request.headers(), request.head().query()).map_err(refused)?;
+        // what is too long is known by as much of it as is ever looked at
+        let digest = verdicts::digest(sent.get(..jws::MAX_TOKEN_BYTES).unwrap_or(sent));
+        trace.credential = Some(digest);
+        if sent.len() > jws::MAX_TOKEN_BYTES {
             return Err(refused(AuthnError::TokenTooLarge));
         }
-        let digest = verdicts::digest(token);
         let now = world.now();
         if let Some(verdict) = self.remembered(gateway, world, &digest, now) {
             return verdict;
         }
 
+        let token = bearer::token(sent).map_err(refused)?;
         let unverified = Unverified::parse(token).map_err(refused)?;
         let (index, issuer) = gateway
             .issuers

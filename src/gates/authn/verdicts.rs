@@ -23,10 +23,10 @@ pub type Digest = [u8; 32];
 
 /// The digest under which a token's verdict is kept.
 #[must_use]
-pub fn digest(token: &str) -> Digest {
+pub fn digest(token: &[u8]) -> Digest {
     // not the one-call function, which looks the algorithm up anew each time
     let mut hash = openssl::sha::Sha256::new();
-    hash.update(token.as_bytes());
+    hash.update(token);
     hash.finish()
 }
 
@@ -92,6 +92,23 @@ impl Verdicts {
     #[must_use]
     pub fn kept(&self) -> (usize, usize) {
         (self.good.len(), self.bad.len())
+    }
+
+    /// How many good and bad verdicts are kept at most.
+    #[must_use]
+    pub fn most(&self) -> (u64, u64) {
+        (self.good.capacity(), self.bad.capacity())
+    }
+
+    /// Tokens looked up so far, by what was found: a good verdict, a bad one, or none.
+    #[must_use]
+    pub fn lookups(&self) -> [(&'static str, u64); 3] {
+        // the bad are looked through for what is not among the good
+        [
+            ("good", self.good.hits()),
+            ("bad", self.bad.hits()),
+            ("none", self.bad.misses()),
+        ]
     }
 }
 

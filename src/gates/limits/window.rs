@@ -10,6 +10,7 @@
 //! gains by being forgotten. A place at its limit is never given up; where a whole set is, newcomers are refused.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,6 +25,8 @@ pub const MAX_LIMIT: u16 = u16::MAX;
 const WAYS: usize = 8;
 /// Locks: more than cores, so that they seldom meet.
 const SHARDS: usize = 64;
+/// Sets that are looked at to tell how many keys there are: some milliseconds of work.
+const SAMPLE: usize = 8192;
 /// Bytes that a key takes.
 pub const KEY: usize = size_of::<Set>() / WAYS;
 
@@ -36,6 +39,10 @@ pub struct Windows {
     part: u64,
     shards: Box<[Mutex<Box<[Set]>>]>,
     sets_per_shard: u64,
+    /// Newcomers that took the place of a key that was still counted.
+    evicted: AtomicU64,
+    /// Refusals for want of a place.
+    crowded: AtomicU64,
 }
 
 /// What a check found.
@@ -80,6 +87,8 @@ impl Windows {
             part: millis.div_ceil(PARTS as u64),
             shards: (0..SHARDS).map(|_| shard()).collect(),
             sets_per_shard: sets as u64,
+            evicted: AtomicU64::new(0),
+            crowded: AtomicU64::new(0),
         }
     }
 
@@ -97,9 +106,13 @@ impl Windows {
         };
         self.with_set(key, |set, key| {
             // a whole set of clients at their limits: one more is one too many
-            let Some(counters) = set.claim(key, epoch, self.limit) else {
+            let Some((counters, evicts)) = set.claim(key, epoch, self.limit) else {
+                self.crowded.fetch_add(1, Ordering::Relaxed);
                 return refused(1);
             };
+            if evicts {
+                self.evicted.fetch_add(1, Ordering::Relaxed);
+            }
             counters.advance(epoch);
             let used = counters.sum();
             if used >= u32::from(self.limit) {
@@ -146,14 +159,37 @@ impl Windows {
         SHARDS * size_of::<Set>() * usize::try_from(self.sets_per_shard).unwrap_or(usize::MAX)
     }
 
-    /// Keys that are counted now; walks the whole table.
+    /// Places for keys.
     #[must_use]
-    pub fn keys(&self) -> usize {
-        let of_set = |set: &Set| set.keys.iter().filter(|key| **key != 0).count();
-        self.shards
-            .iter()
-            .map(|shard| shard.lock().iter().map(of_set).sum::<usize>())
-            .sum()
+    pub fn places(&self) -> usize {
+        self.memory() / KEY
+    }
+
+    /// Keys that are counted in the window that ends now. In a large table, estimated from a part of it: no request is to
+    /// wait for who wants to know.
+    #[must_use]
+    pub fn live(&self, now: UnixTime) -> usize {
+        let epoch = self.epoch(now);
+        let in_set = |set: &Set| {
+            let places = set.keys.iter().zip(&set.counters);
+            places
+                .filter(|(key, counters)| **key != 0 && counters.sum_at(epoch) > 0)
+                .count()
+        };
+        let sets = usize::try_from(self.sets_per_shard).unwrap_or(usize::MAX);
+        let step = sets.div_ceil(SAMPLE / SHARDS);
+        let in_shard =
+            |shard: &Mutex<Box<[Set]>>| shard.lock().iter().step_by(step).map(in_set).sum::<usize>();
+        let found: usize = self.shards.iter().map(in_shard).sum();
+        found * sets / sets.div_ceil(step)
+    }
+
+    /// What was counted since this was asked last: newcomers that took the place of a key that was still counted, and
+    /// refusals because all places were taken by keys at their limit.
+    #[must_use]
+    pub fn take_counts(&self) -> (u64, u64) {
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        (take(&self.evicted), take(&self.crowded))
     }
 
     fn with_set<T>(&self, key: u64, then: impl FnOnce(&mut Set, u64) -> T) -> Option<T> {
@@ -182,10 +218,10 @@ impl Set {
     }
 
     /// The key's counters: its own, or those of a place that is free or expired, or those with the lowest count if that
-    /// is below the limit.
-    fn claim(&mut self, key: u64, epoch: u32, limit: u16) -> Option<&mut Counters> {
+    /// is below the limit. `true`: somebody else was still counted there.
+    fn claim(&mut self, key: u64, epoch: u32, limit: u16) -> Option<(&mut Counters, bool)> {
         if let Some(way) = self.keys.iter().position(|known| *known == key) {
-            return self.counters.get_mut(way);
+            return self.counters.get_mut(way).map(|counters| (counters, false));
         }
         let held = |(way, (key, counters)): (usize, (&u64, &Counters))| match key {
             0 => (0, way),
@@ -196,14 +232,15 @@ impl Set {
             return None;
         }
         let (place, counters) = (self.keys.get_mut(way)?, self.counters.get_mut(way)?);
-        if *place == 0 || least == 0 {
+        let evicts = *place != 0 && least > 0;
+        if !evicts {
             *counters = Counters {
                 epoch,
                 ..Counters::default()
             };
         }
         *place = key;
-        Some(counters)
+        Some((counters, evicts))
     }
 }
 
@@ -282,6 +319,8 @@ impl fmt::Debug for Windows {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -330,7 +369,52 @@ mod tests {
             let _ = windows.admit(state, at(1));
         }
         assert!(windows.admit(u64::MAX, at(2)).is_err());
-        assert!(windows.keys() * KEY <= windows.memory());
+        assert!(windows.live(at(2)) * KEY <= windows.memory());
+    }
+
+    // a million callers in one window: no more memory than stated, and who keeps to the limit is not refused for them
+    #[test]
+    fn a_million_keys_stay_within_the_bound_and_disturb_no_well_behaved_client() {
+        const KEYS: u64 = 1_000_000;
+        const GOOD: u64 = 2_000;
+        let window = Duration::from_secs(60);
+        let windows = Windows::new(20, window, 1 << 20);
+        // as uneven as real hashes: most sets get more keys or fewer than there are places
+        let spread = |n: u64| BuildHasherDefault::<DefaultHasher>::default().hash_one(n);
+        let (mut asked, mut refused) = (0_u64, 0_u64);
+        for n in 0..KEYS {
+            // each key once, over half a window; the good ones come 10 times, between all the others
+            let now = at(n * 30_000 / KEYS);
+            let _ = windows.admit(spread(n), now);
+            if n % (KEYS / (GOOD * 10)) == 0 {
+                let client = spread(KEYS + asked % GOOD);
+                refused += u64::from(windows.admit(client, now).is_err());
+                asked += 1;
+            }
+        }
+        let stated = (1 << 20) * KEY;
+        assert!(windows.memory() <= stated, "{} of {stated}", windows.memory());
+        let live = windows.live(at(30_000));
+        assert!(live > 800_000 && live * KEY <= stated, "{live}");
+        assert!(
+            asked >= 20_000 && refused * 10_000 < asked,
+            "{refused} of {asked}"
+        );
+    }
+
+    #[test]
+    fn newcomers_to_a_full_table_are_counted() {
+        let windows = Windows::new(2, Duration::from_secs(1), 1);
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let _ = windows.admit(state, at(0));
+        }
+        // each of the 512 places was taken, then taken over once, and is at its limit now
+        assert_eq!(windows.live(at(0)), windows.places());
+        assert_eq!(windows.take_counts(), (512, 20_000 - 1024));
+        assert_eq!(windows.take_counts(), (0, 0), "counted once");
+        assert_eq!(windows.live(at(5_000)), 0, "the window has passed");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod server;
 mod upstreams;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Gateway;
@@ -55,10 +56,7 @@ pub fn load(file: &Path, overrides: Vec<(String, String)>) -> std::io::Result<Co
 pub fn compile(name: &str, text: &str, sources: &Sources) -> Compiled {
     let parsed = parse::<Config>(name, text);
     let mut findings = Findings::new(&parsed.positions, &parsed.removed, sources);
-    let hash: String = openssl::sha::sha256(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hash(text);
     let gateway = parsed
         .value
         .and_then(|config| gateway(config, hash.clone(), &mut findings));
@@ -72,6 +70,40 @@ pub fn compile(name: &str, text: &str, sources: &Sources) -> Compiled {
         hash,
         read: sources.read(),
     }
+}
+
+/// Identifies a configuration's text: hexadecimal SHA-256.
+#[must_use]
+pub fn hash(text: &str) -> String {
+    let digest = openssl::sha::sha256(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The admin port of a configuration, whatever is wrong with the rest of it; `None` where its own entry is at fault.
+#[must_use]
+pub fn admin_address(text: &str, sources: &Sources) -> Option<SocketAddr> {
+    #[derive(serde::Deserialize)]
+    struct Only {
+        #[serde(default)]
+        admin: crate::config::Admin,
+    }
+    // of a text that is not YAML any more, only its own entry
+    let is_of_entry = |line: &&str| line.starts_with([' ', '\t', '#']) || line.trim().is_empty();
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("admin:"));
+    let first = lines.next().unwrap_or_default();
+    let entry: Vec<&str> = [first].into_iter().chain(lines.take_while(is_of_entry)).collect();
+    let whole = parse::<Config>("", text);
+    let (admin, positions, removed) = match whole.value {
+        Some(config) => (config.admin, whole.positions, whole.removed),
+        None => {
+            let only = parse::<Only>("", &entry.join("\n"));
+            (only.value?.admin, only.positions, only.removed)
+        }
+    };
+    if removed.iter().any(|path| path.starts_with("admin")) {
+        return None;
+    }
+    observe::admin(&admin, &mut Findings::new(&positions, &removed, sources))
 }
 
 fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<Gateway> {

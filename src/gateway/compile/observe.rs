@@ -1,6 +1,7 @@
 //! `admin:`, `records:` and `identity_headers:`
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::HeaderName;
 
@@ -8,7 +9,7 @@ use super::findings::Findings;
 use super::issuers::claim_path;
 use super::listeners::address_of;
 use crate::config::path::ConfigPath;
-use crate::config::{self, RecordsTarget};
+use crate::config::{self, RecordsTarget, WhenFull};
 use crate::gates::authn::IdentityHeaders;
 use crate::gates::authn::headers::Source;
 use crate::gateway::{Records, RecordsTo};
@@ -46,12 +47,26 @@ pub(super) fn admin(admin: &config::Admin, findings: &mut Findings<'_>) -> Optio
 }
 
 pub(super) fn records(records: &config::Records, findings: &mut Findings<'_>) -> Option<Records> {
-    let config::Records { to, queue } = records;
+    let config::Records {
+        to,
+        queue,
+        when_full,
+        summary_interval,
+    } = records;
     let at = ConfigPath::root().key("records");
     let queue = queue.unwrap_or(8192);
     if !(1..=1_000_000).contains(&queue) {
         findings.error(&at.key("queue"), "must be 1 to 1000000", "");
     }
+    let summary_interval = match summary_interval {
+        Some(span) if span.duration().is_zero() => Duration::ZERO,
+        span => findings.duration(
+            &at.key("summary_interval"),
+            *span,
+            Duration::from_secs(10),
+            Duration::from_secs(1)..=Duration::from_secs(3600),
+        ),
+    };
     let to = match to {
         RecordsTarget::Stdout => RecordsTo::Stdout,
         RecordsTarget::Off => RecordsTo::Off,
@@ -61,7 +76,20 @@ pub(super) fn records(records: &config::Records, findings: &mut Findings<'_>) ->
             RecordsTo::File(findings.sources().path(std::path::Path::new(&file)))
         }
     };
-    Some(Records { to, queue })
+    let refuses_when_full = matches!(when_full, WhenFull::Refuse);
+    if refuses_when_full && to == RecordsTo::Off {
+        findings.error(
+            &at.key("when_full"),
+            "nothing is recorded, so nothing can be full",
+            "name a sink in `records.to`, or leave the key out",
+        );
+    }
+    Some(Records {
+        to,
+        queue,
+        refuses_when_full,
+        summary_interval,
+    })
 }
 
 pub(super) fn identity_headers(

@@ -113,7 +113,55 @@ pub fn rows() -> Vec<Row> {
             settings: [("1", "records lost"), ("100000", "no record lost")],
             observe: records_to_a_reader_that_sleeps,
         },
+        Row {
+            // a sink that takes nothing, and room for four
+            key: "records.when_full",
+            settings: [
+                ("drop", "200 200 200 200 200 200"),
+                ("refuse", "200 200 200 200 503 503"),
+            ],
+            observe: |policy| {
+                let records =
+                    format!("records: {{ to: {{ file: /dev/full }}, queue: 4, when_full: {policy} }}\n");
+                let gateway = plaintext(&(records + PUBLIC)).start();
+                let statuses = (0..6).map(|_| Client::new(gateway.https).get("/", &[]).status.to_string());
+                statuses.collect::<Vec<_>>().join(" ")
+            },
+        },
+        Row {
+            key: "records.summary_interval",
+            settings: [("0s", "3 records"), ("1h", "1 records and a count of 2")],
+            observe: records_of_one_bad_credential,
+        },
     ]
+}
+
+/// The same bad token three times; the end of the process tells what is left.
+fn records_of_one_bad_credential(interval: &str) -> String {
+    let mut gateway = plaintext(&format!(
+        "server: {{ drain_seconds: 0, grace_period_seconds: 0 }}\n\
+         records: {{ to: stdout, summary_interval: {interval} }}\n{}\
+         routes: [{{ match: {{ methods: [GET], path: / }}, auth: {{ jwt: main }}, respond: 200 }}]\n",
+        super::observe::KEYS.inline()
+    ))
+    .start();
+    for _ in 0..3 {
+        assert_eq!(Client::new(gateway.https).get_with("/", "a.b.c").status, 401);
+    }
+    gateway.stop();
+    let output = gateway.output();
+    let lines = output.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let counts: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line["durward.refusals.count"].as_u64())
+        .collect();
+    let records = lines.len() - counts.len();
+    match counts[..] {
+        [] => format!("{records} records"),
+        [count] => format!("{records} records and a count of {count}"),
+        ref more => format!("{more:?}"),
+    }
 }
 
 fn workers(threads: &str) -> String {

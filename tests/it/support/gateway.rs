@@ -25,6 +25,8 @@ pub struct Start {
     is_whole: bool,
     /// Added to the TLS listener's `tls` map.
     tls: String,
+    /// Added to `records`.
+    records: String,
     names: Vec<String>,
     /// Further certificates, as flow YAML.
     certificates: Vec<String>,
@@ -69,6 +71,7 @@ impl Gateway {
             body: body.to_owned(),
             is_whole: false,
             tls: String::new(),
+            records: String::new(),
             names: ["localhost", "api.example", "127.0.0.1"]
                 .map(str::to_owned)
                 .to_vec(),
@@ -141,6 +144,12 @@ impl Start {
         self
     }
 
+    /// More keys for `records`, as flow YAML: `queue: 4`.
+    pub fn records(mut self, keys: &str) -> Start {
+        self.records = format!(", {keys}");
+        self
+    }
+
     /// Names of the certificate.
     pub fn names(mut self, names: &[&str]) -> Start {
         self.names = names.iter().map(|name| (*name).to_owned()).collect();
@@ -181,6 +190,7 @@ impl Start {
             body,
             is_whole,
             tls,
+            records,
             names,
             certificates,
             environment,
@@ -198,7 +208,7 @@ impl Start {
             let generated = format!(
                 "version: 1\n\
                  admin: {{ address: \"{admin}\" }}\n\
-                 records: {{ to: {{ file: records.jsonl }} }}\n\
+                 records: {{ to: {{ file: records.jsonl }}{records} }}\n\
                  listeners:\n\
                  \x20 - {{ address: \"{https}\", tls: {{ certificates: [{certificates}]{tls} }} }}\n\
                  \x20 - {{ address: \"{http}\", redirect_https: {{ port: {} }} }}\n{body}\n",
