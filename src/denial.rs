@@ -37,6 +37,8 @@ pub enum Denial {
     RateLimited(Standing),
     /// The caller is known and may not.
     Forbidden(Forbidden),
+    /// The connection may not leave HTTP, or not so.
+    Upgrade(UpgradeError),
     /// What was sent is not what the route takes.
     Content(ContentError),
     /// Something that the decision needs is missing. Never the client's fault.
@@ -56,6 +58,19 @@ pub enum Forbidden {
     Role,
 }
 
+/// Why a connection does not leave HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpgradeError {
+    /// The route has no WebSocket, or something else was asked for.
+    NotTaken,
+    /// Not the handshake of RFC 6455 section 4.1.
+    Handshake,
+    /// A version other than 13.
+    Version,
+    /// `Origin` is not one that the route takes.
+    Origin,
+}
+
 /// Why a request's content is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentError {
@@ -73,8 +88,14 @@ pub enum ContentError {
     Encoded,
     /// The client stopped sending before the announced end.
     Incomplete,
+    /// The chunks of the body are malformed.
+    Chunks,
     /// The rest of the body did not come in time.
     TooSlow,
+    /// Fields behind the body (RFC 9110 section 6.5): they would be lost on the way.
+    Trailers,
+    /// All memory for bodies is taken. Not the client's fault.
+    MemoryExhausted,
 }
 
 /// What plain HTTP must not carry.
@@ -133,6 +154,8 @@ pub enum Gate {
     Authz,
     /// How often
     Limits,
+    /// Leaving HTTP
+    Upgrade,
     /// What is sent
     Content,
     /// After admission
@@ -151,6 +174,7 @@ impl Gate {
             Gate::Authn => "authn",
             Gate::Authz => "authz",
             Gate::Limits => "limits",
+            Gate::Upgrade => "upgrade",
             Gate::Content => "content",
             Gate::Upstream => "upstream",
         }
@@ -175,6 +199,7 @@ impl Denial {
             Denial::Forbidden(_) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
             Denial::RateLimited(_) => Gate::Limits,
+            Denial::Upgrade(_) => Gate::Upgrade,
             Denial::Content(_) => Gate::Content,
             Denial::Upstream(_) | Denial::Internal => Gate::Upstream,
         }
@@ -196,9 +221,17 @@ impl Denial {
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Denial::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Denial::Flooded | Denial::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Denial::Upgrade(why) => match why {
+                UpgradeError::NotTaken | UpgradeError::Handshake => StatusCode::BAD_REQUEST,
+                UpgradeError::Version => StatusCode::UPGRADE_REQUIRED,
+                UpgradeError::Origin => StatusCode::FORBIDDEN,
+            },
             Denial::Content(why) => match why {
                 ContentError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                ContentError::Incomplete => StatusCode::BAD_REQUEST,
+                ContentError::Incomplete | ContentError::Chunks | ContentError::Trailers => {
+                    StatusCode::BAD_REQUEST
+                }
+                ContentError::MemoryExhausted => StatusCode::SERVICE_UNAVAILABLE,
                 ContentError::TooSlow => StatusCode::REQUEST_TIMEOUT,
                 ContentError::TypeMissing
                 | ContentError::TypeRepeated
@@ -237,6 +270,12 @@ impl Denial {
             Denial::Forbidden(Forbidden::Role) => "role_missing",
             Denial::Flooded => "flooded",
             Denial::RateLimited(_) => "rate_limited",
+            Denial::Upgrade(why) => match why {
+                UpgradeError::NotTaken => "upgrade_not_taken",
+                UpgradeError::Handshake => "websocket_handshake",
+                UpgradeError::Version => "websocket_version",
+                UpgradeError::Origin => "websocket_origin",
+            },
             Denial::Content(why) => match why {
                 ContentError::TooLarge => "body_too_large",
                 ContentError::TypeMissing => "content_type_missing",
@@ -245,7 +284,10 @@ impl Denial {
                 ContentError::TypeNotAllowed => "content_type_not_allowed",
                 ContentError::Encoded => "content_encoding",
                 ContentError::Incomplete => "body_incomplete",
+                ContentError::Chunks => "body_chunks_malformed",
                 ContentError::TooSlow => "body_too_slow",
+                ContentError::Trailers => "body_trailers",
+                ContentError::MemoryExhausted => "body_memory_exhausted",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
             Denial::Unavailable(Dependency::Records, _) => "records_full",
@@ -289,6 +331,7 @@ impl Denial {
             | Denial::MethodNotAllowed(_)
             | Denial::Flooded
             | Denial::RateLimited(_)
+            | Denial::Upgrade(_)
             | Denial::Content(_)
             | Denial::Unavailable(..)
             | Denial::Internal => self.reason(),
@@ -319,6 +362,12 @@ impl Denial {
             }
             Denial::Flooded => "Too many requests from this address.",
             Denial::RateLimited(_) => "A limit is used up; see Retry-After.",
+            Denial::Upgrade(why) => match why {
+                UpgradeError::NotTaken => "The connection cannot be upgraded here.",
+                UpgradeError::Handshake => "This is not the handshake of a WebSocket.",
+                UpgradeError::Version => "The version of the WebSocket has to be 13.",
+                UpgradeError::Origin => "The origin may not open a WebSocket here.",
+            },
             Denial::Content(why) => match why {
                 ContentError::TooLarge => "The body is larger than this resource takes.",
                 ContentError::TypeMissing => "The body has no Content-Type.",
@@ -329,7 +378,12 @@ impl Denial {
                     "The resource does not take encoded bodies; send it without Content-Encoding."
                 }
                 ContentError::Incomplete => "The body ended early.",
+                ContentError::Chunks => "The chunks of the body are malformed.",
                 ContentError::TooSlow => "The body did not come in time.",
+                ContentError::Trailers => "The body is followed by trailers, which are not taken here.",
+                ContentError::MemoryExhausted => {
+                    "There is no room for the body now. This is not a fault of the request; try again later."
+                }
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
@@ -380,7 +434,7 @@ impl Denial {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Denial::Flooded => Some(1),
+            Denial::Flooded | Denial::Content(ContentError::MemoryExhausted) => Some(1),
             // rounded up: who waits so long is admitted
             Denial::RateLimited(standing) => {
                 Some(standing.quota.reset.as_millis().div_ceil(1000).max(1) as u64)
@@ -404,8 +458,16 @@ impl Denial {
             self,
             Denial::Malformed(_)
                 | Denial::HeadTooSlow
+                | Denial::Upgrade(_)
                 | Denial::Upstream(_)
-                | Denial::Content(ContentError::TooLarge | ContentError::Incomplete | ContentError::TooSlow)
+                | Denial::Content(
+                    ContentError::TooLarge
+                        | ContentError::Incomplete
+                        | ContentError::Chunks
+                        | ContentError::TooSlow
+                        | ContentError::Trailers
+                        | ContentError::MemoryExhausted
+                )
                 | Denial::Internal
         )
     }

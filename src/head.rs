@@ -50,7 +50,7 @@ pub enum Malformed {
     HostRepeated,
     /// Host is no name, address or port.
     Host,
-    /// More than one Content-Length, a list, or no number.
+    /// More than one Content-Length, a list, no number, or not the length of the body.
     ContentLength,
     /// A transfer coding other than exactly `chunked`, or one where none may be.
     TransferEncoding,

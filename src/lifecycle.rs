@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::sync::watch;
+
 /// Shared by the signals, the requests and the port of health.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     draining: AtomicBool,
+    ending: watch::Sender<bool>,
     in_flight: AtomicUsize,
 }
 
@@ -19,6 +22,17 @@ impl Lifecycle {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is accepted any more: what has no end of its own is to end now.
+    pub fn end_streams(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Tells when [`end_streams`](Self::end_streams) was called.
+    #[must_use]
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
     }
 
     /// A request began.

@@ -10,6 +10,7 @@
 //! authn     credential → Client                 401 503
 //! authz     scopes, roles                       403
 //! limits    per caller, address, route          429
+//! upgrade   WebSocket, where the route has it     400 403 426
 //! content   length and type of the body         413 415
 //! ```
 //!
@@ -19,6 +20,7 @@
 use crate::denial::{Denial, Gate, Verdict};
 use crate::gates::content::BodyPlan;
 use crate::gates::limits::Standing;
+use crate::gates::upgrade::{self, Tunnel};
 use crate::gateway::router::Found;
 use crate::gateway::{Access, Gateway, RouteId};
 use crate::identity::Identity;
@@ -41,6 +43,7 @@ pub struct Admitted {
     identity: Identity,
     standing: Option<Standing>,
     body: BodyPlan,
+    tunnel: Option<Tunnel>,
     _sealed: (),
 }
 
@@ -61,6 +64,12 @@ impl Admitted {
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {
         self.standing
+    }
+
+    /// Leave to become a WebSocket, where that was asked for.
+    #[must_use]
+    pub fn tunnel(&self) -> Option<Tunnel> {
+        self.tunnel
     }
 
     /// How the body is to be read.
@@ -152,6 +161,17 @@ impl Gateway {
             trace.passed(Gate::Limits, limits.line, || limits.describe(self));
         }
 
+        let tunnel = match upgrade::check(route.websocket.as_ref(), head, request.headers()) {
+            Ok(tunnel) => tunnel,
+            Err(denial) => {
+                let line = route.websocket.as_ref().map_or(0, |websocket| websocket.line);
+                return Err(trace.denied(denial, line, || "an upgrade".to_owned()));
+            }
+        };
+        if let (Some(_), Some(websocket)) = (tunnel, &route.websocket) {
+            trace.passed(Gate::Upgrade, websocket.line, || "a WebSocket".to_owned());
+        }
+
         let body = match route.content.check(head, request.headers()) {
             Ok(body) => body,
             Err(denial) => {
@@ -165,6 +185,7 @@ impl Gateway {
             identity,
             standing,
             body,
+            tunnel,
             _sealed: (),
         })
     }

@@ -40,10 +40,10 @@ pub use listener::{
     Certificate, Listener, Plaintext, Port, ProxyProtocol, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
-pub use route::{Answer, Auth, Match, Public, RequestRules, Respond, Route};
+pub use route::{Answer, Auth, BodyHandling, Match, Public, RequestRules, Respond, Route, WebSocket};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 
-use scalar::Text;
+use scalar::{Size, Text};
 pub(crate) use suggest::nearest;
 
 /// The whole configuration.
@@ -113,4 +113,7 @@ pub struct Server {
     /// Idle upstream connections kept, for each thread, 1 to 100000. Default: 128.
     #[serde(default)]
     pub upstream_keepalive_pool_size: Option<usize>,
+    /// Bytes that buffered request bodies may take, all together, 1mb to 64g. Default: 128mb.
+    #[serde(default)]
+    pub body_memory: Option<Size>,
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::issuer::OneOrMany;
-use super::scalar::Size;
+use super::scalar::{Size, Span};
 
 /// One thing that may be asked for: who may, what may be sent, and who answers.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -28,6 +28,9 @@ pub struct Route {
     /// What may be sent.
     #[serde(default)]
     pub request: RequestRules,
+    /// Connections may become WebSockets. Without it, an upgrade is refused.
+    #[serde(default)]
+    pub websocket: Option<WebSocket>,
     /// Name of the upstream that answers. A route has `upstream` or `respond`.
     #[serde(default)]
     pub upstream: Option<String>,
@@ -83,6 +86,38 @@ pub struct RequestRules {
     /// Media types that a body may have; `*/*`: any, or none. Default: `application/json`.
     #[serde(default)]
     pub content_types: Option<Vec<String>>,
+    /// When the upstream gets a body. Default: buffer.
+    #[serde(default)]
+    pub body: BodyHandling,
+    /// Time in which a buffered body has to be here whole, 100ms to 10m. Default: 30s.
+    #[serde(default)]
+    pub body_timeout: Option<Span>,
+}
+
+/// When the upstream gets the body of a request.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyHandling {
+    /// Once it is here whole: a body that is refused, broken or slow was never seen there.
+    #[default]
+    Buffer,
+    /// As it comes, counted: for large uploads, and for services that answer while they read.
+    Stream,
+}
+
+/// WebSockets of a route. They also end when the token does that admitted them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebSocket {
+    /// Closed when nobody has said anything for so long, 1s to 1h. Default: 60s.
+    #[serde(default)]
+    pub idle: Option<Span>,
+    /// Closed after so long in any case, 1s to 1d. Default: 1h.
+    #[serde(default)]
+    pub total: Option<Span>,
+    /// What `Origin` may be: `https://app.example`. Default: anything, or absent.
+    #[serde(default)]
+    pub origins: Vec<String>,
 }
 
 /// An answer without an upstream: a status, or a status with a body.

@@ -35,9 +35,21 @@ fn every_denial() -> Vec<Denial> {
             ContentError::TypeNotAllowed,
             ContentError::Encoded,
             ContentError::Incomplete,
+            ContentError::Chunks,
             ContentError::TooSlow,
+            ContentError::Trailers,
+            ContentError::MemoryExhausted,
         ]
         .map(Denial::Content),
+    );
+    all.extend(
+        [
+            UpgradeError::NotTaken,
+            UpgradeError::Handshake,
+            UpgradeError::Version,
+            UpgradeError::Origin,
+        ]
+        .map(Denial::Upgrade),
     );
     all.extend(
         [

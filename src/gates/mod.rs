@@ -6,3 +6,4 @@ pub mod content;
 pub mod flood;
 pub mod limits;
 pub mod network;
+pub mod upgrade;

@@ -80,6 +80,8 @@ pub struct Server {
     pub drain: Duration,
     /// Where a successor finds this process.
     pub state_dir: Option<PathBuf>,
+    /// Bytes that buffered bodies may take, all together.
+    pub body_memory: u64,
 }
 
 /// A socket and what it is for.

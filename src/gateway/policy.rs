@@ -9,6 +9,7 @@ use crate::gates::authn::Authn;
 use crate::gates::authz::Authz;
 use crate::gates::content::Content;
 use crate::gates::limits::Limits;
+use crate::gates::upgrade::WebSocket;
 
 /// Index of a route in its snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +32,8 @@ pub struct Route {
     pub limits: Limits,
     /// What may be sent.
     pub content: Content,
+    /// Whether connections may become WebSockets.
+    pub websocket: Option<WebSocket>,
     /// Who answers.
     pub action: Action,
     /// Line of its `match`.

@@ -10,7 +10,7 @@ use super::Malformed;
 pub enum BodyLength {
     /// No body follows.
     None,
-    /// This many bytes follow; at least one.
+    /// This many bytes follow. With HTTP/2 that may be none: whether it is true is seen at the end of the stream.
     Known(u64),
     /// Chunked, or HTTP/2 without Content-Length.
     Unknown,
@@ -32,7 +32,7 @@ impl BodyLength {
         match (length, chunked) {
             (Some(_), true) => Err(Malformed::FramingConflict),
             (None, true) => Ok(BodyLength::Unknown),
-            (Some(0), false) => Ok(BodyLength::None),
+            (Some(0), false) if version < Version::HTTP_2 => Ok(BodyLength::None),
             (Some(n), false) => Ok(BodyLength::Known(n)),
             // HTTP/1: neither means no body. HTTP/2: the end of the stream says it.
             (None, false) if version < Version::HTTP_2 || ended => Ok(BodyLength::None),

@@ -10,6 +10,8 @@ use pingora_core::Error;
 use pingora_proxy::Session;
 use uuid::Uuid;
 
+use super::stand_in::Place;
+use super::tether::{End, Kind};
 use crate::clock::UnixTime;
 use crate::denial::Denial;
 use crate::gateway::live::{Live, Running};
@@ -23,7 +25,7 @@ use crate::telemetry::meters::TargetId;
 use crate::telemetry::record::Record;
 use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
-use crate::telemetry::writer::Place;
+use crate::telemetry::writer::Room;
 use crate::trace::Trace;
 use crate::upstream::Upstream;
 
@@ -54,6 +56,12 @@ pub struct RequestCtx {
     pub(super) hsts: Option<HeaderValue>,
     /// Bytes of body read so far.
     pub(super) received: u64,
+    /// The body, where it was read whole, until the last attempt that could need it.
+    pub(super) body: Option<Bytes>,
+    /// Who takes the client's place while that body is sent, or the answer is held.
+    pub(super) place: Place,
+    /// When what admitted the request is no longer good.
+    pub(super) leave_until: Option<Instant>,
     /// Targets that no connection could be made to.
     pub(super) tried: Vec<SocketAddr>,
     /// When the first target was chosen.
@@ -65,7 +73,7 @@ pub struct RequestCtx {
     /// Whether it does.
     pub(super) replaces: bool,
     /// Room for the record, where nothing may pass without one.
-    pub(super) place: Option<Place>,
+    pub(super) room: Option<Room>,
     started: Instant,
     arrived: UnixTime,
     outcome: Outcome,
@@ -99,12 +107,15 @@ impl RequestCtx {
             trace: Trace::default(),
             hsts: None,
             received: 0,
+            body: None,
+            place: Place::default(),
+            leave_until: None,
             tried: Vec::new(),
             forwarded: None,
             attempt: None,
             replacement: None,
             replaces: false,
-            place: None,
+            room: None,
             started: Instant::now(),
             arrived: UnixTime::of_system(),
             // until its end is told, it has been broken off: by a panic, or by whoever dropped it
@@ -124,6 +135,11 @@ impl RequestCtx {
     /// Whether the client should connect anew next time.
     pub(super) fn is_draining(&self) -> bool {
         self.live.lifecycle().is_draining()
+    }
+
+    /// Tells when streams are to end because the process does.
+    pub(super) fn ending(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.live.lifecycle().ending()
     }
 
     pub(super) fn gateway(&self) -> &Gateway {
@@ -185,11 +201,31 @@ impl RequestCtx {
             status,
             sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
             // a failure that was answered is a denial; one that was not was cut off
-            aborted: status.is_none() || (error.is_some() && self.denied().is_none()),
+            aborted: status.is_none() || (error.is_some() && self.denied().is_none() && !self.has_parted()),
         };
         self.received = self
             .received
             .max(u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX));
+    }
+
+    /// Whether it was ended on purpose, in a way that the client can tell from a failure.
+    fn has_parted(&self) -> bool {
+        self.place.ended.is_some() && matches!(self.place.held, Some(Kind::WebSocket | Kind::Events))
+    }
+
+    /// A stream that has an end of its own: counted while it is open.
+    pub(super) fn opened(&self, kind: Kind) {
+        self.telemetry.metrics.streams_open(kind.as_str()).inc();
+    }
+
+    /// Why a stream ended; `None` where the request was none.
+    fn closed(&self) -> Option<&'static str> {
+        match (self.place.held?, self.place.ended) {
+            (Kind::Handshake, _) | (Kind::Open, None) => None,
+            (_, Some(end)) => Some(end.as_str()),
+            (_, None) if self.outcome.aborted => Some("aborted"),
+            (_, None) => Some(End::Upstream.as_str()),
+        }
     }
 
     fn public(&self) -> Option<&Public> {
@@ -259,7 +295,7 @@ impl RequestCtx {
         denial.is_of_credential() && self.telemetry.refusals.counts(refusal, self.arrived)
     }
 
-    fn record(&self, place: Option<Place>) {
+    fn record(&self, room: Option<Room>) {
         let route = self.route();
         let denial = self.denied();
         let reason = match denial {
@@ -327,16 +363,21 @@ impl RequestCtx {
             gate: denial.map(|denial| denial.gate().as_str()),
             reason,
             upstream: self.asked().map(|upstream| &*upstream.name),
+            closed: self.closed(),
             config: gateway.hash.get(..12).unwrap_or_default(),
         };
-        record.with_line(|line| self.telemetry.records.write_in(place, line));
+        record.with_line(|line| self.telemetry.records.write_in(room, line));
     }
 }
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
-        let place = self.place.take();
-        self.record(place);
+        let room = self.room.take();
+        self.record(room);
+        if let (Some(kind @ (Kind::WebSocket | Kind::Events)), Some(why)) = (self.place.held, self.closed()) {
+            self.telemetry.metrics.streams_open(kind.as_str()).dec();
+            self.telemetry.metrics.stream_ended(kind.as_str(), why);
+        }
         self.live.lifecycle().end();
     }
 }

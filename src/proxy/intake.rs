@@ -9,7 +9,8 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::{Phase, RequestCtx};
-use super::reply;
+use super::tether::Kind;
+use super::{body, reply};
 use crate::denial::{ContentError, Denial, Dependency, Verdict};
 use crate::gates::content::BodyPlan;
 use crate::gates::network::client_address;
@@ -35,8 +36,8 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
         .get("traceparent")
         .and_then(|value| value.to_str().ok());
     ctx.tracing = Some(TraceContext::next(traceparent));
-    match ctx.telemetry.records.place() {
-        Ok(place) => ctx.place = place,
+    match ctx.telemetry.records.room() {
+        Ok(room) => ctx.room = room,
         Err(Full) => {
             let denial = Denial::Unavailable(Dependency::Records, RECORDS);
             reply::deny(session, ctx, denial).await?;
@@ -55,7 +56,13 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
                 .map(|route| route.action.clone());
             ctx.phase = Phase::Admitted(admitted);
             match action {
-                Some(Action::Upstream(_)) => Ok(false),
+                Some(Action::Upstream(_)) => match body::read(session, ctx).await? {
+                    None => Ok(false),
+                    Some(denial) => {
+                        reply::deny(session, ctx, denial).await?;
+                        Ok(true)
+                    }
+                },
                 Some(Action::Respond { status, body }) => {
                     reply::text(session, ctx, status, body).await?;
                     Ok(true)
@@ -150,13 +157,17 @@ fn peer(session: &Session, ctx: &mut RequestCtx) -> Peer {
 /// an end, so that it cannot be taken for whole (S78).
 pub(super) fn count(part: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
     let Some(part) = part else { return Ok(()) };
+    let max = match ctx.admitted().map(Admitted::body) {
+        // counted when it was read
+        Some(BodyPlan::Whole { .. }) => return Ok(()),
+        Some(BodyPlan::Stream { max }) => max,
+        // what is said on a WebSocket
+        Some(BodyPlan::None) if ctx.place.held == Some(Kind::WebSocket) => u64::MAX,
+        Some(BodyPlan::None) | None => 0,
+    };
     ctx.received = ctx
         .received
         .saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
-    let max = match ctx.admitted().map(Admitted::body) {
-        Some(BodyPlan::Stream { max }) => max,
-        Some(BodyPlan::None) | None => 0,
-    };
     if ctx.received > max {
         ctx.phase = Phase::Denied(Denial::Content(ContentError::TooLarge));
         return Error::e_explain(

@@ -1,11 +1,16 @@
 //! The Pingora seam: the only folder that names `Session`. One concern a file; the callbacks here only hand over.
 
+mod body;
 mod context;
 mod forwarded;
+mod frames;
 mod intake;
 pub mod redirect;
 mod reply;
 mod response;
+mod stand_in;
+mod streams;
+mod tether;
 mod upstream;
 
 use std::sync::Arc;
@@ -66,16 +71,22 @@ impl ProxyHttp for Durward {
         request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        upstream::prepare(session, request, ctx)
+        upstream::prepare(session, request, ctx)?;
+        let tether = streams::handshake(ctx);
+        stand_in::swap_in(session, ctx, tether);
+        Ok(())
     }
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        if end {
+            stand_in::played(session, ctx);
+        }
         intake::count(body.as_ref(), ctx)
     }
 
@@ -108,7 +119,20 @@ impl ProxyHttp for Durward {
         upstream::not_connected(peer, ctx, error)
     }
 
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut RequestCtx,
+        reused: bool,
+    ) -> Box<Error> {
+        stand_in::swap_out(session, ctx);
+        upstream::broke(session, ctx, error, reused)
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+        stand_in::swap_out(session, ctx);
         upstream::failed(session, error, ctx).await
     }
 
@@ -136,6 +160,7 @@ impl ProxyHttp for Durward {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestCtx) {
+        stand_in::swap_out(session, ctx);
         ctx.ended(session, error);
     }
 }

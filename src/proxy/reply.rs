@@ -14,9 +14,10 @@ use pingora_proxy::Session;
 use uuid::Uuid;
 
 use super::context::{Phase, RequestCtx};
-use crate::denial::Denial;
+use crate::denial::{Denial, UpgradeError};
 use crate::gates::limits::Standing;
 use crate::gates::limits::window::Quota;
+use crate::gates::upgrade;
 use crate::head::{BodyLength, Head};
 use crate::telemetry::line::{Object, field};
 
@@ -53,6 +54,11 @@ pub(super) async fn deny(session: &mut Session, ctx: &mut RequestCtx, denial: De
     }
     if let Some(allow) = denial.allow() {
         headers.insert(header::ALLOW, value(allow)?);
+    }
+    if denial == Denial::Upgrade(UpgradeError::Version) {
+        // RFC 9110 section 15.5.22, RFC 6455 section 4.4
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_VERSION, upgrade::VERSION);
     }
     if let Some(after) = denial.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after));

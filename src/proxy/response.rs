@@ -3,16 +3,17 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
+use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, Result};
 use pingora_proxy::Session;
 
 use super::context::RequestCtx;
-use super::reply;
-use super::upstream::{DEADLINE, answered, is_late};
+use super::tether::ENDED;
+use super::upstream::{DEADLINE, answered, is_expired, is_late};
+use super::{reply, streams};
 use crate::denial::{Denial, UpstreamError};
 use crate::pipeline::Admitted;
 use crate::upstream::Upstream;
@@ -50,19 +51,41 @@ pub(super) fn clean(
     if is_late(now, ctx) {
         return Err(Error::explain(DEADLINE, "the answer came too late").into_up());
     }
-    if !response.status.is_informational() {
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switches {
+        streams::check_switch(session, &response.headers, ctx)?;
+    }
+    // an informational response is followed by the real one; a switch of protocols is the last
+    let is_final = switches || !response.status.is_informational();
+    if is_final {
         answered(response.status, now, ctx);
+        // no attempt follows an answer
+        ctx.body = None;
+        if is_expired(now, ctx) {
+            return Err(Error::explain(ENDED, "the token expired before there was an answer").into_down());
+        }
         if ctx.is_draining() {
             session.set_keepalive(None);
+            ctx.place.leave();
         }
     }
     // without the map of how the upstream spelled its names, which would have to be kept in step
     let placeholder = ResponseHeader::build_no_case(response.status, Some(0))?;
     let mut parts = Parts::from(std::mem::replace(response, placeholder));
     end_hop(&mut parts.headers);
-    // an informational response is followed by the real one
-    if !parts.status.is_informational() {
+    if switches {
+        parts
+            .headers
+            .insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts
+            .headers
+            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        reply::seal(&mut parts.headers, ctx);
+    } else if is_final {
         clean_final(&mut parts, session.req_header().method == Method::HEAD, ctx);
+    }
+    if is_final {
+        streams::hold(session, &parts, ctx);
     }
     *response = ResponseHeader::from(parts);
     Ok(())
@@ -110,8 +133,15 @@ pub(super) fn body(
     _end: bool,
     ctx: &mut RequestCtx,
 ) -> Result<Option<std::time::Duration>> {
-    if is_late(Instant::now(), ctx) {
-        return Err(Error::explain(DEADLINE, "the answer takes too long").into_up());
+    // what is held is ended by who holds it
+    if ctx.place.held.is_none() {
+        let now = Instant::now();
+        if is_late(now, ctx) {
+            return Err(Error::explain(DEADLINE, "the answer takes too long").into_up());
+        }
+        if is_expired(now, ctx) {
+            return Err(Error::explain(ENDED, "the token expired").into_down());
+        }
     }
     if ctx.replaces {
         *body = Some(ctx.replacement.take().unwrap_or_default());

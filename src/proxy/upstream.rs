@@ -13,14 +13,21 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::context::{Phase, RequestCtx};
+use super::tether::{ENDED, Kind};
 use super::{forwarded, reply};
+use crate::clock::UnixTime;
 use crate::denial::{ContentError, Denial, UpstreamError};
+use crate::gates::authn::AuthnError;
+use crate::gates::content::BodyPlan;
 use crate::head::Malformed;
 use crate::identity::Identity;
 use crate::listener::Fault;
+use crate::pipeline::Admitted;
 
 /// Fields that we add at most, as a hint.
 const OURS: usize = 14;
+/// What Pingora calls a body with malformed chunks.
+pub(super) const INVALID_CHUNK: &str = "InvalidChunk";
 /// No target has an address.
 const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
 /// The whole time of a request has passed.
@@ -30,12 +37,18 @@ pub(super) const DEADLINE: ErrorType = ErrorType::Custom("Deadline");
 pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     let begun = *ctx.forwarded.get_or_insert(now);
-    // a further attempt sends the body again from its beginning
-    ctx.received = 0;
+    if ctx.body.is_none() {
+        // a further attempt sends the body again from its beginning
+        ctx.received = 0;
+    }
     ctx.attempt = None;
-    let (Some(index), Some(upstream)) = (ctx.upstream_index(), ctx.upstream()) else {
+    ctx.leave_until = leave_until(now, ctx);
+    let (Some(index), Some(upstream), Some(admitted)) =
+        (ctx.upstream_index(), ctx.upstream(), ctx.admitted())
+    else {
         return Error::e_explain(ErrorType::InternalError, "no ticket");
     };
+    let tunnel = admitted.tunnel();
     let Some((target, address)) = upstream.next(&ctx.tried) else {
         return Err(Error::explain(UNRESOLVED, "no target has an address").into_up());
     };
@@ -60,16 +73,33 @@ pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     options.alpn = ALPN::H1;
     options.connection_timeout = Some(timeouts.connect.min(left));
     options.total_connection_timeout = Some(timeouts.connect.min(left));
-    options.read_timeout = Some(timeouts.read.min(left));
+    options.read_timeout = Some(match &tunnel {
+        // both directions count: the tether looks after them
+        Some(tunnel) => tunnel.total.saturating_add(left),
+        None => timeouts.read.min(left),
+    });
     options.write_timeout = Some(timeouts.write.min(left));
     options.idle_timeout = Some(upstream.idle);
-    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    options.http_upstream_request_policy = match tunnel {
+        Some(_) => HttpUpstreamRequestPolicy::default(),
+        None => HttpUpstreamRequestPolicy::deny_upgrades(),
+    };
     let target = (index, target);
     ctx.running
         .meters
         .attempted(&ctx.telemetry.metrics, target, upstream);
     ctx.attempt = Some((target, now));
     Ok(Box::new(peer))
+}
+
+/// When the token is no longer good: what it admitted does not last longer (U25).
+fn leave_until(now: Instant, ctx: &RequestCtx) -> Option<Instant> {
+    let Identity::Client(client) = ctx.admitted()?.identity() else {
+        return None;
+    };
+    let issuer = ctx.gateway().issuers.get(client.issuer)?;
+    let until = client.expires.saturating_add(issuer.jwt.clock_skew);
+    now.checked_add(until.saturating_since(UnixTime::of_system()))
 }
 
 /// Makes the request what was authorised: canonical target, our identity headers and nobody else's.
@@ -82,7 +112,12 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     let mut headers = HeaderMap::with_capacity(request.headers.len() + OURS);
     let ours = &ctx.gateway().identity_headers;
     for (name, value) in &request.headers {
-        let is_rewritten = matches!(*name, header::HOST | header::COOKIE);
+        let is_rewritten = matches!(*name, header::HOST | header::COOKIE)
+            || ctx.body.is_some()
+                && matches!(
+                    *name,
+                    header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::EXPECT
+                );
         if !is_rewritten && !ours.is_reserved(name) && !forwarded::is_ours(name) {
             headers.append(name.clone(), value.clone());
         }
@@ -90,6 +125,10 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     headers.insert(header::HOST, head.authority_value());
     if let Some(cookies) = joined_cookies(request)? {
         headers.insert(header::COOKIE, cookies);
+    }
+    if let Some(body) = &ctx.body {
+        // whatever it was before, it is this long now, and here
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     if let Identity::Client(client) = admitted.identity() {
         for (name, value) in &client.headers {
@@ -134,6 +173,22 @@ pub(super) fn not_connected(peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Bo
     if ctx.tried.len() < usize::from(retries) && !is_tls(error.etype()) {
         ctx.tried.extend(peer.address().as_inet().copied());
         error.set_retry(true);
+    }
+    error
+}
+
+/// The connection broke: tried again on another where it had been idle before, and a repetition does no harm
+/// (RFC 9110 section 9.2.2).
+pub(super) fn broke(session: &Session, ctx: &RequestCtx, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    let has_body = match ctx.admitted().map(Admitted::body) {
+        Some(BodyPlan::Whole { .. }) => ctx.body.is_some(),
+        Some(BodyPlan::Stream { .. }) => !session.as_ref().retry_buffer_truncated(),
+        Some(BodyPlan::None) | None => true,
+    };
+    if has_body && session.req_header().method.is_idempotent() {
+        error.retry.decide_reuse(reused);
+    } else {
+        error.set_retry(false);
     }
     error
 }
@@ -195,6 +250,10 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     let etype = error.etype();
     match error.esource() {
         ErrorSource::Downstream => match etype {
+            _ if *etype == ENDED => match ctx.place.held {
+                Some(Kind::WebSocket | Kind::Events) => None,
+                _ => Some(Denial::Unauthenticated(AuthnError::TokenExpired)),
+            },
             // a client that leaves, or does not take its answer, is never counted against the upstream
             ErrorType::ReadError
             | ErrorType::WriteError
@@ -203,6 +262,7 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
             ErrorType::ReadTimedout => Some(Denial::Content(ContentError::TooSlow)),
             // Pingora refuses some of what may be nominated in `Connection`
             ErrorType::InvalidHTTPHeader => Some(Denial::Malformed(Malformed::Connection)),
+            ErrorType::Custom(INVALID_CHUNK) => Some(Denial::Content(ContentError::Chunks)),
             _ => Some(Denial::Content(ContentError::Incomplete)),
         },
         ErrorSource::Internal | ErrorSource::Unset if matches!(etype, ErrorType::HTTPStatus(400)) => {
@@ -234,6 +294,11 @@ fn is_tls(etype: &ErrorType) -> bool {
         etype,
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError
     )
+}
+
+/// Whether what admitted this request is no longer good.
+pub(super) fn is_expired(now: Instant, ctx: &RequestCtx) -> bool {
+    ctx.leave_until.is_some_and(|until| until <= now)
 }
 
 /// Whether the time of this request is over.

@@ -99,6 +99,7 @@ pub(super) struct LeaveWhenIdle {
 impl BackgroundService for LeaveWhenIdle {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let _ = shutdown.changed().await;
+        self.lifecycle.end_streams();
         let mut idle = 0;
         while idle < IDLE.1 {
             sleep(IDLE.0).await;

@@ -5,7 +5,8 @@
 use http::Method;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use super::connections::ConnectionMetrics;
@@ -33,6 +34,8 @@ pub struct Metrics {
     upstream_attempts: IntCounterVec,
     upstream_failures: IntCounterVec,
     upstream_duration: HistogramVec,
+    streams_open: IntGaugeVec,
+    streams_ended: IntCounterVec,
     state: State,
     routes: Names,
     paths: Names,
@@ -94,6 +97,21 @@ impl Metrics {
                 "durward_upstream_response_seconds",
                 "From the choice of a target to the head of its answer.",
                 &["upstream", "target", "status_class"],
+            )?,
+            streams_open: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "durward_streams_open",
+                        "WebSockets and event streams that are open.",
+                    ),
+                    &["kind"],
+                ),
+            )?,
+            streams_ended: counters(
+                "durward_streams_ended_total",
+                "WebSockets and event streams that ended, and why.",
+                &["kind", "reason"],
             )?,
             state: State::new(&registry)?,
             registry,
@@ -166,6 +184,17 @@ impl Metrics {
         let reason = Denial::Upstream(why).reason();
         let labels = [self.targets.of(upstream), self.targets.of(target), reason];
         self.upstream_failures.with_label_values(&labels).inc();
+    }
+
+    /// The gauge of open streams of a kind.
+    #[must_use]
+    pub fn streams_open(&self, kind: &str) -> IntGauge {
+        self.streams_open.with_label_values(&[kind])
+    }
+
+    /// A stream ended.
+    pub fn stream_ended(&self, kind: &str, reason: &str) {
+        self.streams_ended.with_label_values(&[kind, reason]).inc();
     }
 
     /// Everything, in Prometheus' text format.

@@ -77,6 +77,8 @@ pub struct Record<'a> {
     pub reason: Option<&'static str>,
     /// Name of the upstream.
     pub upstream: Option<&'a str>,
+    /// Why a WebSocket, an event stream or an answer without length ended.
+    pub closed: Option<&'static str>,
     /// Configuration that decided, abbreviated.
     pub config: &'a str,
 }
@@ -136,6 +138,7 @@ impl Record<'_> {
         object.text_if(field!("security_rule.name"), self.gate);
         object.text_if(field!("error.type"), self.reason);
         object.text_if(field!("durward.upstream"), self.upstream);
+        object.text_if(field!("durward.closed"), self.closed);
         object.text(field!("durward.config.hash"), self.config);
         object.end();
         line.push(b'\n');

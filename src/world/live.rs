@@ -9,6 +9,7 @@ use crate::clock::UnixTime;
 use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::verdicts::Verdicts;
+use crate::gates::content::memory::BodyMemory;
 use crate::gates::flood::Sketch;
 use crate::gates::limits::window::Windows;
 use crate::gateway::Gateway;
@@ -20,6 +21,7 @@ pub struct Memory {
     verdicts: Arc<Verdicts>,
     windows: Box<[(Arc<str>, Arc<Windows>)]>,
     floods: Arc<Sketch>,
+    bodies: Arc<BodyMemory>,
 }
 
 impl Memory {
@@ -27,7 +29,12 @@ impl Memory {
     /// limits that are what they were, all verdicts.
     #[must_use]
     pub fn new(gateway: &Gateway, before: Option<&Memory>) -> Memory {
-        let Gateway { issuers, limits, .. } = gateway;
+        let Gateway {
+            issuers,
+            limits,
+            server,
+            ..
+        } = gateway;
         let sources = issuers.iter().map(|issuer| {
             let kept = before.and_then(|memory| memory.sources.iter().find(|s| is_same(s, issuer)));
             kept.cloned()
@@ -48,6 +55,11 @@ impl Memory {
             sources: sources.collect(),
             windows: windows.collect(),
             floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
+            // fixed for the life of the process, as `server` is
+            bodies: before.map_or_else(
+                || Arc::new(BodyMemory::new(server.body_memory)),
+                |memory| memory.bodies.clone(),
+            ),
             verdicts: before.map_or_else(|| Arc::new(Verdicts::default()), |memory| memory.verdicts.clone()),
         }
     }
@@ -61,6 +73,12 @@ impl Memory {
     /// The limits by name, with their counters.
     pub fn limits(&self) -> impl Iterator<Item = (&str, &Windows)> {
         self.windows.iter().map(|(name, windows)| (&**name, &**windows))
+    }
+
+    /// Memory for bodies.
+    #[must_use]
+    pub fn bodies(&self) -> &Arc<BodyMemory> {
+        &self.bodies
     }
 
     /// Their states.

@@ -14,6 +14,7 @@ mod support;
 
 mod abuse;
 mod authn;
+mod bodies;
 mod canary;
 mod cli;
 mod conf;
@@ -40,5 +41,6 @@ mod routing;
 mod slow;
 mod smoke;
 mod status;
+mod streams;
 mod transport;
 mod upstream;

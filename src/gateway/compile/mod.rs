@@ -5,6 +5,7 @@
 
 mod certificates;
 mod connections;
+mod content;
 mod findings;
 mod issuers;
 mod limits;
@@ -13,6 +14,7 @@ mod matching;
 mod observe;
 mod routes;
 mod server;
+mod upgrades;
 mod upstreams;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -149,15 +151,15 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let flood = limits::flood(&flood, findings);
     let compiled_limits = limits::compile(&limits, findings);
     let compiled_upstreams = upstreams::compile(&upstreams, findings);
-    let (routes, claims) = routes::compile(
-        &routes,
-        &declared,
-        &compiled_issuers,
-        &roles,
-        &compiled_limits,
-        &compiled_upstreams,
-        findings,
-    );
+    let names = routes::Names {
+        declared: &declared,
+        issuers: &compiled_issuers,
+        roles: &roles,
+        limits: &compiled_limits,
+        upstreams: &compiled_upstreams,
+        body_memory: server.body_memory,
+    };
+    let (routes, claims) = routes::compile(&routes, &names, findings);
     let (issuers, upstreams, limits) = (compiled_issuers, compiled_upstreams, compiled_limits);
     let router = Router::new(&claims)
         .map_err(|conflicts| routes::report(conflicts, &routes, findings))

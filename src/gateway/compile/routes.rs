@@ -7,22 +7,16 @@ use http::{Method, StatusCode};
 
 use super::findings::Findings;
 use super::limits::of_route;
-use super::matching;
+use super::{content, matching, upgrades};
 use crate::config::path::ConfigPath;
-use crate::config::{self, Auth, Match, OneOrMany, RequestRules};
+use crate::config::{self, Auth, Match, OneOrMany};
 use crate::gates::authn::{Authn, IssuerPolicy};
 use crate::gates::authz::{Authz, Role};
-use crate::gates::content::{self, Content};
 use crate::gates::limits::Limit;
 use crate::gateway::policy::Public;
 use crate::gateway::router::{Claim, Conflict, HostPattern};
 use crate::gateway::{Access, Action, Route, RouteId};
 use crate::upstream::Upstream;
-
-/// S78
-const MAX_BODY: u64 = 1 << 20;
-/// Nothing in front of a service needs more.
-const MAX_MAX_BODY: u64 = 1 << 30;
 
 /// Names that the file has, even where what they stand for has faults: those are not unknown.
 pub(super) struct Declared<'a> {
@@ -32,12 +26,14 @@ pub(super) struct Declared<'a> {
 }
 
 /// What routes refer to by name.
-struct Names<'a> {
-    declared: &'a Declared<'a>,
-    issuers: &'a [IssuerPolicy],
-    roles: &'a BTreeMap<String, Role>,
-    limits: &'a [Limit],
-    upstreams: &'a [Upstream],
+pub(super) struct Names<'a> {
+    pub declared: &'a Declared<'a>,
+    pub issuers: &'a [IssuerPolicy],
+    pub roles: &'a BTreeMap<String, Role>,
+    pub limits: &'a [Limit],
+    pub upstreams: &'a [Upstream],
+    /// Of all buffered bodies, in bytes.
+    pub body_memory: u64,
 }
 
 pub(super) fn roles(
@@ -63,28 +59,17 @@ pub(super) fn roles(
 
 pub(super) fn compile(
     routes: &[config::Route],
-    declared: &Declared<'_>,
-    issuers: &[IssuerPolicy],
-    roles: &BTreeMap<String, Role>,
-    limits: &[Limit],
-    upstreams: &[Upstream],
+    names: &Names<'_>,
     findings: &mut Findings<'_>,
 ) -> (Vec<Route>, Vec<Claim>) {
     let root = ConfigPath::root().key("routes");
     if routes.is_empty() {
         findings.incomplete(&root, "there is no route: everything would be refused", "");
     }
-    let names = Names {
-        declared,
-        issuers,
-        roles,
-        limits,
-        upstreams,
-    };
     let (mut compiled, mut claims, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (index, route) in routes.iter().enumerate() {
         let at = root.index(index);
-        let (route, claim) = self::route(&at, route, RouteId(index), &names, findings);
+        let (route, claim) = self::route(&at, route, RouteId(index), names, findings);
         if !ids.insert(route.id.clone()) {
             findings.error(
                 &at.key("id"),
@@ -113,6 +98,7 @@ fn route(
         public,
         limits,
         request,
+        websocket,
         upstream,
         respond,
     } = route;
@@ -162,6 +148,9 @@ fn route(
             }
         }
     };
+    let websocket = websocket
+        .as_ref()
+        .map(|websocket| upgrades::websocket(&at.key("websocket"), websocket, &methods, upstream, findings));
     let is_public = matches!(access, Access::Public(_));
     let action = action(at, upstream.as_deref(), respond.as_ref(), names, findings);
     let spelled: Vec<&str> = methods.iter().map(Method::as_str).collect();
@@ -193,7 +182,8 @@ fn route(
             is_public,
             findings,
         ),
-        content: content(&at.key("request"), request, findings),
+        content: content::compile(&at.key("request"), request, names.body_memory, findings),
+        websocket,
         action,
         line: findings.line(&at_match),
     };
@@ -315,36 +305,6 @@ fn action(
             findings.incomplete(at, "a route has exactly one of `upstream` and `respond`", "");
             nothing
         }
-    }
-}
-
-fn content(at: &ConfigPath, rules: &RequestRules, findings: &mut Findings<'_>) -> Content {
-    let RequestRules {
-        max_body,
-        content_types,
-    } = rules;
-    let max_body = max_body.map_or(MAX_BODY, |size| size.bytes());
-    if max_body > MAX_MAX_BODY {
-        findings.error(&at.key("max_body"), "must be at most 1g", "");
-    }
-    let types = content_types
-        .clone()
-        .unwrap_or_else(|| vec!["application/json".to_owned()]);
-    for (index, media_type) in types.iter().enumerate() {
-        if media_type != content::ANY && content::essence(media_type) != Some(media_type.as_str()) {
-            let at = at.key("content_types").index(index);
-            findings.error(
-                &at,
-                format!("`{media_type}` is not a media type"),
-                "write `application/json`, without parameters",
-            );
-        }
-    }
-    let types = types.iter().map(|t| t.to_ascii_lowercase().into()).collect();
-    Content {
-        max_body,
-        types,
-        line: findings.line(at),
     }
 }
 

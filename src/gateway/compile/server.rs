@@ -10,6 +10,9 @@ use crate::config;
 use crate::config::path::ConfigPath;
 use crate::gateway::Server;
 
+/// Of all buffered bodies together, in bytes.
+const BODY_MEMORY: u64 = 128 << 20;
+
 /// What Pingora's own reader is given.
 #[derive(Serialize)]
 struct ForPingora {
@@ -33,6 +36,7 @@ pub(super) fn compile(server: &config::Server, findings: &mut Findings<'_>) -> S
         drain_seconds,
         state_dir,
         upstream_keepalive_pool_size,
+        body_memory,
     } = server;
     let mut range = |key: &str, value: Option<u64>, least: u64, most: u64| {
         if value.is_some_and(|value| !(least..=most).contains(&value)) {
@@ -51,6 +55,10 @@ pub(super) fn compile(server: &config::Server, findings: &mut Findings<'_>) -> S
         100_000,
     );
 
+    let body_memory = body_memory.map_or(BODY_MEMORY, |size| size.bytes());
+    if !(1 << 20..=64 << 30).contains(&body_memory) {
+        findings.error(&at.key("body_memory"), "must be 1mb to 64g", "");
+    }
     let state_dir = state_dir
         .as_ref()
         .and_then(|dir| findings.text(&at.key("state_dir"), dir));
@@ -86,5 +94,6 @@ pub(super) fn compile(server: &config::Server, findings: &mut Findings<'_>) -> S
         pingora,
         drain: Duration::from_secs(drain_seconds.unwrap_or(5)),
         state_dir,
+        body_memory,
     }
 }

@@ -47,6 +47,38 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "server.body_memory",
+            settings: [("1mb", "503"), ("4mb", "200")],
+            observe: |size| {
+                let origin = Origin::start();
+                let gateway = plaintext(&format!(
+                    "server: {{ body_memory: {size} }}\nupstreams: {{ a: {{ targets: [\"{}\"] }} }}\n\
+                     routes: [{{ match: {{ methods: [POST], path: / }}, public: {{ reason: x, owner: x }}, upstream: a, \
+                     request: {{ content_types: [\"*/*\"], max_body: 700k }} }}]\n",
+                    origin.address
+                ))
+                .start();
+                // half a megabyte waits for its end
+                let half = "0".repeat(500_000);
+                let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:";
+                let mut waiting = Client::new(gateway.https).connect();
+                waiting.write(format!("{head} 500001\r\n\r\n{half}"));
+                eventually("the first half is held", || {
+                    let metrics = gateway.admin("/metrics").text();
+                    let held = metrics
+                        .lines()
+                        .find_map(|line| line.strip_prefix("durward_body_memory_bytes "))?;
+                    (held.parse::<u64>().unwrap() >= 500_000).then_some(())
+                });
+                let mut second = Client::new(gateway.https).connect();
+                second.write(format!("{head} 500000\r\n\r\n{half}"));
+                let status = second.answer().status.to_string();
+                waiting.write("0");
+                assert_eq!(waiting.answer().status, 200);
+                status
+            },
+        },
+        Row {
             key: "server.upstream_keepalive_pool_size",
             settings: [("1", "opens connections again"), ("128", "keeps its connections")],
             observe: upstream_connections,

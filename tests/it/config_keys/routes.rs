@@ -1,11 +1,15 @@
 //! `routes:`
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::Row;
 use super::observe::{KEYS, explain, explained, offline, prove, running};
+use crate::support::client::Connection;
 use crate::support::issuer::AUDIENCE;
-use crate::support::{Answer, Origin};
+use crate::support::ws::WebSockets;
+use crate::support::{Answer, Gateway, Origin};
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -119,6 +123,53 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "routes[].request.body",
+            settings: [("buffer", "origin asked: 0"), ("stream", "origin asked: 1")],
+            observe: |body| {
+                let origin = Origin::start();
+                let gateway = uploading(&origin, &format!("body: {body}"));
+                let mut connection = gateway.client().connect();
+                // more than the route takes, and no end
+                connection.write(format!("{CHUNKED}b\r\n01234567890\r\n"));
+                assert_eq!(connection.answer().status, 413);
+                format!("origin asked: {}", origin.begun())
+            },
+        },
+        Row {
+            key: "routes[].request.body_timeout",
+            settings: [("100ms", "408"), ("1m", "200")],
+            observe: |timeout| {
+                let origin = Origin::start();
+                let gateway = uploading(&origin, &format!("body_timeout: {timeout}"));
+                let mut connection = gateway.client().connect();
+                connection.write(CHUNKED);
+                std::thread::sleep(Duration::from_millis(500));
+                connection.write("1\r\n0\r\n0\r\n\r\n");
+                connection.answer().status.to_string()
+            },
+        },
+        Row {
+            key: "routes[].websocket.origins",
+            settings: [
+                ("[\"https://app.example\"]", "101"),
+                ("[\"https://other.example\"]", "403"),
+            ],
+            observe: |origins| {
+                let headers = [("Origin", "https://App.example")];
+                status_of(&mut opened(&format!("{{ origins: {origins} }}"), &headers))
+            },
+        },
+        Row {
+            key: "routes[].websocket.idle",
+            settings: [("1s", "ends"), ("1h", "goes on")],
+            observe: |idle| ends(&format!("{{ idle: {idle} }}")),
+        },
+        Row {
+            key: "routes[].websocket.total",
+            settings: [("1s", "ends"), ("1d", "goes on")],
+            observe: |total| ends(&format!("{{ total: {total} }}")),
+        },
+        Row {
             key: "routes[].upstream",
             settings: [("one", "1 0"), ("two", "0 1")],
             observe: |upstream| {
@@ -194,6 +245,50 @@ fn sending(content_type: &str) -> String {
 /// What `prove` says of the first public pattern.
 fn listed(config: &str, key: &str) -> String {
     prove(config)["public"][0][key].as_str().unwrap().to_owned()
+}
+
+/// A gateway with such a route, and a connection that has asked for a WebSocket.
+fn opened(websocket: &str, headers: &[(&str, &str)]) -> (Gateway, Connection) {
+    let origin = WebSockets::start();
+    let gateway = running(&format!(
+        "upstreams: {{ one: {{ targets: [\"{}\"] }} }}\n\
+         routes: [{{ match: {{ methods: [GET], path: / }}, public: {{ reason: x, owner: x }}, upstream: one, websocket: {websocket} }}]\n",
+        origin.address
+    ));
+    let mut connection = gateway.client().connect();
+    connection.upgrade("/", headers);
+    (gateway, connection)
+}
+
+fn status_of((_gateway, connection): &mut (Gateway, Connection)) -> String {
+    connection.head()[9..12].to_owned()
+}
+
+/// Whether a WebSocket on which nobody says anything ends within three seconds.
+fn ends(websocket: &str) -> String {
+    let (_gateway, mut connection) = opened(websocket, &[]);
+    assert!(connection.head().starts_with("HTTP/1.1 101 "));
+    connection.patience(Duration::from_secs(3));
+    match connection.frame() {
+        Some(frame) => {
+            assert_eq!(frame.code(), Some(1001));
+            "ends"
+        }
+        None => "goes on",
+    }
+    .to_owned()
+}
+
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: api.example\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// A route to an origin that takes ten bytes of anything, with more rules for them.
+fn uploading(origin: &Origin, rules: &str) -> Gateway {
+    running(&format!(
+        "upstreams: {{ one: {{ targets: [\"{}\"] }} }}\n\
+         routes: [{{ match: {{ methods: [POST], path: / }}, public: {{ reason: x, owner: x }}, upstream: one, \
+         request: {{ max_body: 10b, content_types: [\"*/*\"], {rules} }} }}]\n",
+        origin.address
+    ))
 }
 
 fn answered(respond: &str) -> Answer {

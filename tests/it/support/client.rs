@@ -320,13 +320,6 @@ impl Connection {
         line.split(' ').nth(1)?.parse().ok()
     }
 
-    fn socket(&self) -> &TcpStream {
-        match self.stream.get_ref() {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref(),
-        }
-    }
-
     /// Status of the next head, interim or final, which is read and thrown away.
     pub fn status(&mut self) -> u16 {
         let mut head = String::new();
@@ -337,6 +330,26 @@ impl Connection {
             );
         }
         head.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Where bytes come from.
+    pub fn reader(&mut self) -> &mut impl Read {
+        &mut self.stream
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self.stream.get_ref() {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref(),
+        }
+    }
+
+    /// The next bytes, exactly so many.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).expect("the connection ended");
+        bytes
     }
 
     /// Everything until the connection ends.

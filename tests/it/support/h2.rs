@@ -49,12 +49,11 @@ pub fn get(address: SocketAddr, authority: &Authority, path: &str, headers: &[(&
         .expect("the stream was reset")
 }
 
-async fn run(
+/// A connection, and the task that drives it.
+pub async fn connect(
     address: SocketAddr,
     authority: &Authority,
-    requests: Vec<(Request<()>, Vec<Bytes>)>,
-    pause: Duration,
-) -> Vec<Option<Answer>> {
+) -> (::h2::client::SendRequest<Bytes>, tokio::task::JoinHandle<()>) {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
     let mut store = openssl::x509::store::X509StoreBuilder::new().unwrap();
     store.add_cert(authority.certificate.clone()).unwrap();
@@ -69,8 +68,18 @@ async fn run(
     let socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let mut stream = tokio_openssl::SslStream::new(ssl, socket).unwrap();
     std::pin::Pin::new(&mut stream).connect().await.unwrap();
-    let (mut client, connection) = ::h2::client::handshake(stream).await.unwrap();
-    let driver = tokio::spawn(connection);
+    let (client, connection) = ::h2::client::handshake(stream).await.unwrap();
+    let driver = tokio::spawn(async move { _ = connection.await });
+    (client, driver)
+}
+
+async fn run(
+    address: SocketAddr,
+    authority: &Authority,
+    requests: Vec<(Request<()>, Vec<Bytes>)>,
+    pause: Duration,
+) -> Vec<Option<Answer>> {
+    let (mut client, driver) = connect(address, authority).await;
     let mut answers = Vec::new();
     for (request, parts) in requests {
         // told to leave (GOAWAY) before it was sent: to be sent elsewhere
@@ -79,13 +88,23 @@ async fn run(
             Err(why) if why.is_go_away() && why.reason() == Some(::h2::Reason::NO_ERROR) => break,
             Err(why) => panic!("{why}"),
         };
-        answers.push(one(&mut client, request, parts, pause).await.ok());
+        answers.push(one_slowly(&mut client, request, parts, pause).await.ok());
     }
     driver.abort();
     answers
 }
 
-async fn one(
+/// One request and its answer; the parts of its body as DATA frames.
+pub async fn one(
+    client: &mut ::h2::client::SendRequest<Bytes>,
+    request: Request<()>,
+    parts: Vec<Bytes>,
+) -> Result<Answer, ::h2::Error> {
+    one_slowly(client, request, parts, Duration::ZERO).await
+}
+
+/// The same, with a pause after each part of the body.
+async fn one_slowly(
     client: &mut ::h2::client::SendRequest<Bytes>,
     request: Request<()>,
     parts: Vec<Bytes>,

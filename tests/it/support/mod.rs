@@ -9,6 +9,7 @@ pub mod h2;
 pub mod issuer;
 pub mod jose;
 pub mod origin;
+pub mod ws;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};

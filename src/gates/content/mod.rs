@@ -1,7 +1,12 @@
 //! What is sent: how much, and of which type (S78, S79).
 //!
-//! Decides from the head alone. A body without announced length is let in against the route's limit and counted while it
-//! passes: [`BodyPlan`] carries the limit to whoever reads it.
+//! Decides from the head alone, and says how the body is to be read: [`BodyPlan`] carries the route's limits to whoever
+//! reads it. Most routes read it whole before the upstream has had the request, so that a body which turns out too long,
+//! too slow or broken was never seen there; some pass it on as it comes.
+
+pub mod memory;
+
+use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
@@ -18,8 +23,22 @@ pub struct Content {
     pub max_body: u64,
     /// Media types in lower case, without parameters.
     pub types: Box<[Box<str>]>,
+    /// How bodies are read.
+    pub reading: Reading,
     /// Line of the configuration that says so.
     pub line: u32,
+}
+
+/// How a route reads bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Whole, before the upstream has had the request.
+    Whole {
+        /// From the first look at the body to its last byte.
+        within: Duration,
+    },
+    /// As it comes.
+    Stream,
 }
 
 /// How the body of an admitted request is to be read.
@@ -27,6 +46,13 @@ pub struct Content {
 pub enum BodyPlan {
     /// There is none.
     None,
+    /// Read to its end first; then the upstream gets the request.
+    Whole {
+        /// Bytes at most.
+        max: u64,
+        /// From the first look at the body to its last byte.
+        within: Duration,
+    },
     /// Passed on as it comes; refused once it grows beyond this many bytes.
     Stream {
         /// Bytes at most.
@@ -43,16 +69,33 @@ impl Content {
             BodyLength::Known(length) if length > self.max_body => {
                 return Err(Denial::Content(ContentError::TooLarge));
             }
+            // nothing that could have a type: only its end is to be seen
+            BodyLength::Known(0) => return Ok(self.plan(0)),
             BodyLength::Known(_) | BodyLength::Unknown => {}
         }
         self.check_type(headers).map_err(Denial::Content)?;
-        Ok(BodyPlan::Stream { max: self.max_body })
+        Ok(self.plan(self.max_body))
+    }
+
+    fn plan(&self, max: u64) -> BodyPlan {
+        match self.reading {
+            Reading::Whole { within } => BodyPlan::Whole { max, within },
+            Reading::Stream => BodyPlan::Stream { max },
+        }
     }
 
     /// What is taken, in words.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("takes up to {} bytes of {}", self.max_body, self.types.join(", "))
+        let passed = match self.reading {
+            Reading::Whole { .. } => "",
+            Reading::Stream => ", passed on as they come",
+        };
+        format!(
+            "takes up to {} bytes of {}{passed}",
+            self.max_body,
+            self.types.join(", ")
+        )
     }
 
     /// Whether any type will do, and none as well.
