@@ -57,6 +57,10 @@ impl Log for Messages {
 /// What Pingora says of each connection that is not taken, or whose handshake fails: those are counted by reason, and
 /// anybody can make as many as they like.
 fn is_counted(record: &Record<'_>) -> bool {
+    // HTTP/2 that does not begin
+    if record.target() == "pingora_core::apps" {
+        return true;
+    }
     record.target() == "pingora_core::services::listening"
         && record.args().as_str().map_or_else(
             || record.args().to_string().starts_with("Downstream handshake"),
