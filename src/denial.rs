@@ -35,7 +35,7 @@ pub enum Denial {
     Flooded,
     /// The caller has used up a limit.
     RateLimited(Standing),
-    /// The caller is known and may not.
+    /// The caller may not, or not from there, or not now.
     Forbidden(Forbidden),
     /// The connection may not leave HTTP, or not so.
     Upgrade(UpgradeError),
@@ -49,13 +49,25 @@ pub enum Denial {
     Internal,
 }
 
-/// Why an authenticated caller is refused. Holds the scopes that the route asks for, apart by spaces.
+/// Why a caller is refused, known or not. Holds the scopes that the route asks for, apart by spaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forbidden {
     /// A scope is missing.
     Scope(Arc<str>),
     /// None of the route's roles is granted.
     Role,
+    /// A permission is missing.
+    Permission,
+    /// A part of the path is not what the credential says.
+    Claim,
+    /// Not from this network.
+    Network,
+    /// Not from this country.
+    Country,
+    /// Not from a country that nobody knows.
+    CountryUnknown,
+    /// Not now.
+    Time,
 }
 
 /// Why a connection does not leave HTTP.
@@ -268,6 +280,12 @@ impl Denial {
             Denial::Unauthenticated(why) => why.reason(),
             Denial::Forbidden(Forbidden::Scope(_)) => "scope_missing",
             Denial::Forbidden(Forbidden::Role) => "role_missing",
+            Denial::Forbidden(Forbidden::Permission) => "permission_missing",
+            Denial::Forbidden(Forbidden::Claim) => "claim_mismatch",
+            Denial::Forbidden(Forbidden::Network) => "network_not_allowed",
+            Denial::Forbidden(Forbidden::Country) => "country_not_allowed",
+            Denial::Forbidden(Forbidden::CountryUnknown) => "country_unknown",
+            Denial::Forbidden(Forbidden::Time) => "time_not_allowed",
             Denial::Flooded => "flooded",
             Denial::RateLimited(_) => "rate_limited",
             Denial::Upgrade(why) => match why {
@@ -316,6 +334,12 @@ impl Denial {
             Denial::Unauthenticated(why) => why.public_code(),
             Denial::Forbidden(Forbidden::Scope(_)) => "insufficient_scope",
             Denial::Forbidden(Forbidden::Role) => "insufficient_role",
+            Denial::Forbidden(Forbidden::Permission) => "insufficient_permission",
+            Denial::Forbidden(Forbidden::Claim) => "resource_of_others",
+            // neither where from nor when would do: that is nobody's business outside
+            Denial::Forbidden(
+                Forbidden::Network | Forbidden::Country | Forbidden::CountryUnknown | Forbidden::Time,
+            ) => "not_from_here_or_not_now",
             Denial::Upstream(why) => match why {
                 UpstreamError::ConnectTimeout | UpstreamError::Timeout => "upstream_timeout",
                 UpstreamError::Unresolved
@@ -360,6 +384,13 @@ impl Denial {
             Denial::Forbidden(Forbidden::Role) => {
                 "The caller has none of the roles that this resource asks for."
             }
+            Denial::Forbidden(Forbidden::Permission) => {
+                "The caller lacks a permission that this resource asks for."
+            }
+            Denial::Forbidden(Forbidden::Claim) => "The credential is not for this resource.",
+            Denial::Forbidden(
+                Forbidden::Network | Forbidden::Country | Forbidden::CountryUnknown | Forbidden::Time,
+            ) => "This may not be asked from here, or not now.",
             Denial::Flooded => "Too many requests from this address.",
             Denial::RateLimited(_) => "A limit is used up; see Retry-After.",
             Denial::Upgrade(why) => match why {
@@ -448,7 +479,19 @@ impl Denial {
     /// Whether it is the credential that is refused, rather than the request or its moment.
     #[must_use]
     pub fn is_of_credential(&self) -> bool {
-        matches!(self, Denial::Unauthenticated(_) | Denial::Forbidden(_))
+        match self {
+            Denial::Unauthenticated(_) => true,
+            Denial::Forbidden(why) => match why {
+                Forbidden::Scope(_) | Forbidden::Role | Forbidden::Permission => true,
+                // with another path, from elsewhere or later it may do; and which paths were tried is worth knowing
+                Forbidden::Claim
+                | Forbidden::Network
+                | Forbidden::Country
+                | Forbidden::CountryUnknown
+                | Forbidden::Time => false,
+            },
+            _ => false,
+        }
     }
 
     /// Whether the connection ends with it: its state is unknown, or, after an upstream failed, Pingora ends it.

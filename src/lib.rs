@@ -28,6 +28,7 @@ pub mod running;
 pub mod pipeline;
 
 pub mod denial;
+pub mod explanation;
 pub mod head;
 pub mod identity;
 pub mod request;

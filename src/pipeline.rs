@@ -7,15 +7,16 @@
 //! head      one canonical view, or 400          (made before, by Head::parse: there is no Request without it)
 //! flood     requests of one address             429
 //! route     host + path + method                404 405
+//! authz     network, country, time              403
 //! authn     credential → Client                 401 503
-//! authz     scopes, roles                       403
+//! authz     scopes, roles, permissions, claims  403
 //! limits    per caller, address, route          429
 //! upgrade   WebSocket, where the route has it     400 403 426
 //! content   length and type of the body         413 415
 //! ```
 //!
 //! Cheap refusals come first: no signature is checked for a path that does not exist, and no body is read for a caller who
-//! may not send one.
+//! may not send one. A gate that is in shadow says its word into the trace, and the request passes; authentication cannot be.
 
 use crate::denial::{Denial, Gate, Verdict};
 use crate::gates::content::BodyPlan;
@@ -25,7 +26,7 @@ use crate::gateway::router::Found;
 use crate::gateway::{Access, Gateway, RouteId};
 use crate::identity::Identity;
 use crate::request::Request;
-use crate::trace::Trace;
+use crate::trace::{Detail, Trace};
 use crate::world::World;
 
 /// The only ticket upstream: says that every gate of its route let the request pass.
@@ -92,93 +93,94 @@ impl Gateway {
         trace: &mut Trace,
     ) -> Verdict<Admitted> {
         let head = request.head();
-        trace.passed(Gate::Head, 0, || {
-            format!("{} {} for {}", head.method(), head.path(), head.host())
-        });
+        let client = request.peer().client;
+        trace.passed(Gate::Head, 0, Detail::Head);
 
         if let Some(flood) = &self.flood {
-            if let Err(denial) = flood.check(request.peer().client, world) {
-                return Err(trace.denied(denial, flood.line, || format!("{} a second", flood.per_address)));
-            }
-            trace.passed(Gate::Flood, flood.line, || {
-                format!("at most {} a second", flood.per_address)
-            });
+            let verdict = flood.check(client, world);
+            trace.settle(verdict, flood.mode, Gate::Flood, flood.line, Detail::Flood)?;
         }
 
         let id = match self.router.find(head.host(), head.path(), head.method()) {
             Found::Route(id) => id,
             Found::OtherMethods(allow) => {
-                return Err(trace.denied(Denial::MethodNotAllowed(allow.clone()), 0, || {
-                    format!("the path takes {allow}")
-                }));
+                return Err(trace.denied(Denial::MethodNotAllowed(allow.clone()), 0, Detail::Methods));
             }
             Found::Nothing => {
-                return Err(trace.denied(Denial::NoRoute, 0, || {
-                    "no route has this host and path".to_owned()
-                }));
+                let detail = Detail::Text("no route has this host and path");
+                return Err(trace.denied(Denial::NoRoute, 0, detail));
             }
         };
         let Some(route) = self.route(id) else {
-            return Err(trace.denied(Denial::Internal, 0, || {
-                "the router named an unknown route".to_owned()
-            }));
+            let detail = Detail::Text("the router named an unknown route");
+            return Err(trace.denied(Denial::Internal, 0, detail));
         };
         trace.route = Some(id);
-        trace.passed(Gate::Route, route.line, || {
-            format!("{} ({})", route.id, route.path)
-        });
+        trace.passed(Gate::Route, route.line, Detail::Route);
+
+        for (index, asked) in (0..).zip(&route.circumstances) {
+            let verdict = asked.what.check(client, world.now());
+            let detail = Detail::Circumstance(index);
+            trace.settle(verdict, asked.mode, Gate::Authz, asked.line, detail)?;
+        }
 
         let identity = match &route.access {
             Access::Public(public) => {
-                trace.passed(Gate::Authn, public.line, || {
-                    format!("public: {} (owner: {})", public.reason, public.owner)
-                });
+                trace.passed(Gate::Authn, public.line, Detail::Public);
                 Identity::Anonymous
             }
             Access::Protected { authn, authz } => {
                 let client = match authn.check(self, request, world, trace).await {
                     Ok(client) => client,
-                    Err(denial) => return Err(trace.denied(denial, authn.line, || authn.describe(self))),
+                    Err(denial) => return Err(trace.denied(denial, authn.line, Detail::Credentials)),
                 };
                 trace.client = Some(client.clone());
-                trace.passed(Gate::Authn, authn.line, || format!("subject {}", client.subject));
-                if let Err(denial) = authz.check(&client) {
-                    return Err(trace.denied(denial, authz.line, || format!("asks for {}", authz.describe())));
+                trace.passed(Gate::Authn, authn.line, Detail::Caller);
+                if authz.grants.is_empty() {
+                    let detail = Detail::Text("asks for nothing beyond a valid credential");
+                    trace.passed(Gate::Authz, authz.line, detail);
                 }
-                trace.passed(Gate::Authz, authz.line, || {
-                    format!("asks for {}", authz.describe())
-                });
+                for (index, asked) in (0..).zip(&authz.grants) {
+                    let verdict = asked.what.check(&client, head.path());
+                    let detail = Detail::Grant(index);
+                    trace.settle(verdict, asked.mode, Gate::Authz, asked.line, detail)?;
+                }
                 Identity::Client(client)
             }
         };
 
         let limits = &route.limits;
-        let standing = match limits.check(self, id, &identity, request.peer().client, world) {
+        let standing = match limits.check(self, id, &identity, client, world, trace) {
             Ok(standing) => standing,
-            Err(denial) => return Err(trace.denied(denial, limits.line, || limits.describe(self))),
+            Err(denial) => return Err(trace.denied(denial, limits.line, Detail::Limits)),
         };
-        if standing.is_some() {
-            trace.passed(Gate::Limits, limits.line, || limits.describe(self));
+        if !limits.list.is_empty() {
+            trace.passed(Gate::Limits, limits.line, Detail::Limits);
         }
 
         let tunnel = match upgrade::check(route.websocket.as_ref(), head, request.headers()) {
             Ok(tunnel) => tunnel,
             Err(denial) => {
                 let line = route.websocket.as_ref().map_or(0, |websocket| websocket.line);
-                return Err(trace.denied(denial, line, || "an upgrade".to_owned()));
+                return Err(trace.denied(denial, line, Detail::Text("an upgrade")));
             }
         };
         if let (Some(_), Some(websocket)) = (tunnel, &route.websocket) {
-            trace.passed(Gate::Upgrade, websocket.line, || "a WebSocket".to_owned());
+            trace.passed(Gate::Upgrade, websocket.line, Detail::Text("a WebSocket"));
         }
 
-        let body = match route.content.check(head, request.headers()) {
-            Ok(body) => body,
-            Err(denial) => {
-                return Err(trace.denied(denial, route.content.line, || route.content.describe()));
-            }
+        let content = &route.content;
+        let (verdict, body) = match content.check(head, request.headers()) {
+            Ok(plan) => (Ok(()), plan),
+            Err(denial) => (Err(denial), content.unjudged()),
         };
-        trace.passed(Gate::Content, route.content.line, || route.content.describe());
+        trace.settle(
+            verdict,
+            content.mode,
+            Gate::Content,
+            content.line,
+            Detail::Content,
+        )?;
 
         Ok(Admitted {
             route: id,

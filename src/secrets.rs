@@ -53,6 +53,29 @@ impl Sources {
         self.read.lock().clone()
     }
 
+    /// A file that need not be text, of at most so many bytes.
+    ///
+    /// # Errors
+    /// It cannot be read, or is larger.
+    pub fn bytes(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        std::fs::read(self.admissible(path, most)?)
+    }
+
+    /// Where a file is that may be read.
+    fn admissible(&self, path: &Path, most: u64) -> io::Result<PathBuf> {
+        let path = self.path(path);
+        self.read.lock().push(path.clone());
+        let meta = std::fs::metadata(&path)?;
+        if !meta.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+        }
+        if meta.len() > most {
+            let why = format!("larger than {} MiB", most >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
+        Ok(path)
+    }
+
     /// Whether others than its owner can read a file.
     #[must_use]
     pub fn is_readable_by_others(&self, path: &Path) -> bool {
@@ -69,15 +92,6 @@ impl Lookup for Sources {
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {
-        let path = self.path(path);
-        self.read.lock().push(path.clone());
-        let meta = std::fs::metadata(&path)?;
-        if !meta.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
-        }
-        if meta.len() > MAX_FILE {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB"));
-        }
-        std::fs::read_to_string(path)
+        std::fs::read_to_string(self.admissible(path, MAX_FILE)?)
     }
 }

@@ -1,26 +1,97 @@
 //! How a decision came about.
 //!
-//! The pipeline writes down what it found at each gate: always the route and the caller, for the record of the request;
-//! and, where somebody asked to be shown, every step with the line of configuration that decided it.
+//! The pipeline leaves a mark at each gate: which gate, its word, the line of configuration that decided. Marks are small
+//! and need no memory of their own, so every request has them; what they mean is written out only where somebody asks
+//! ([`Trace::steps`]): `explain`, and the explanation that is kept of each refusal. Both write it from the same marks.
 
 use std::sync::Arc;
 
-use crate::denial::{Denial, Gate};
+use smallvec::SmallVec;
+
+use crate::denial::{Denial, Gate, Verdict};
+use crate::gates::Mode;
 use crate::gates::authn::verdicts::Digest;
-use crate::gateway::RouteId;
+use crate::gateway::router::Found;
+use crate::gateway::{Access, Gateway, RouteId};
+use crate::head::Head;
 use crate::identity::Client;
+
+/// Marks that a request has room for without asking for memory; more than most routes have gates.
+const USUAL: usize = 14;
+
+/// What there is to say of a head that is none.
+pub const HEAD_REFUSED: Detail = Detail::Text("the head is refused");
 
 /// One gate's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// Which gate.
     pub gate: Gate,
-    /// `None`: passed.
-    pub denied: Option<&'static str>,
+    /// What it said.
+    pub word: Word,
     /// What was found or asked for. Nothing secret.
     pub detail: String,
     /// Line of the configuration that decided, 0 where none did.
     pub line: u32,
+}
+
+/// What a gate said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// The request may go on.
+    Passed,
+    /// It may not, for this reason.
+    Denied(&'static str),
+    /// It might not, for this reason, were the gate enforced.
+    Shadowed(&'static str),
+}
+
+/// What a mark is about; enough to write it out later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Method, path and host.
+    Head,
+    /// The flood limit.
+    Flood,
+    /// The route that was found.
+    Route,
+    /// The methods that the path has.
+    Methods,
+    /// Why the route needs no credential.
+    Public,
+    /// The caller that was found.
+    Caller,
+    /// The credentials that the route takes.
+    Credentials,
+    /// A circumstance that the route asks for, by index.
+    Circumstance(u16),
+    /// A grant that the route asks for, by index.
+    Grant(u16),
+    /// The limits of the route.
+    Limits,
+    /// One limit, by index.
+    Limit(u16),
+    /// The content that the route takes.
+    Content,
+    /// Exactly this.
+    Text(&'static str),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    gate: Gate,
+    kind: Kind,
+    detail: Detail,
+    line: u32,
+    /// Empty where it passed.
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Passed,
+    Denied,
+    Shadowed,
 }
 
 /// Filled by the pipeline as it goes.
@@ -32,47 +103,121 @@ pub struct Trace {
     pub client: Option<Arc<Client>>,
     /// The credential that was looked at, good or not.
     pub credential: Option<Digest>,
-    steps: Option<Vec<Step>>,
+    marks: SmallVec<[Mark; USUAL]>,
 }
 
 impl Trace {
-    /// Keeps the steps too. Without it, describing a step costs nothing.
-    #[must_use]
-    pub fn detailed() -> Trace {
-        Trace {
-            steps: Some(Vec::with_capacity(8)),
-            ..Trace::default()
-        }
-    }
-
     /// The gate let the request pass.
-    pub fn passed(&mut self, gate: Gate, line: u32, detail: impl FnOnce() -> String) {
-        if let Some(steps) = &mut self.steps {
-            steps.push(Step {
-                gate,
-                denied: None,
-                detail: detail(),
-                line,
-            });
-        }
+    pub fn passed(&mut self, gate: Gate, line: u32, detail: Detail) {
+        self.mark(gate, Kind::Passed, "", line, detail);
     }
 
     /// The gate refused the request; hands the denial on.
-    pub fn denied(&mut self, denial: Denial, line: u32, detail: impl FnOnce() -> String) -> Denial {
-        if let Some(steps) = &mut self.steps {
-            steps.push(Step {
-                gate: denial.gate(),
-                denied: Some(denial.reason()),
-                detail: detail(),
-                line,
-            });
-        }
+    pub fn denied(&mut self, denial: Denial, line: u32, detail: Detail) -> Denial {
+        self.mark(denial.gate(), Kind::Denied, denial.reason(), line, detail);
         denial
     }
 
-    /// The steps, in order; none unless the trace is detailed.
+    /// The gate would have refused the request, and is not enforced.
+    pub fn shadowed(&mut self, denial: &Denial, line: u32, detail: Detail) {
+        self.mark(denial.gate(), Kind::Shadowed, denial.reason(), line, detail);
+    }
+
+    /// A gate's verdict, as its mode lets it count.
+    ///
+    /// # Errors
+    /// The gate's denial, where the gate is enforced.
+    pub fn settle(&mut self, verdict: Verdict, mode: Mode, gate: Gate, line: u32, detail: Detail) -> Verdict {
+        match (verdict, mode) {
+            (Ok(()), _) => {
+                self.passed(gate, line, detail);
+                Ok(())
+            }
+            // a fault of ours is no verdict of the gate's
+            (Err(denial), Mode::Shadow) if denial != Denial::Internal => {
+                self.shadowed(&denial, line, detail);
+                Ok(())
+            }
+            (Err(denial), _) => Err(self.denied(denial, line, detail)),
+        }
+    }
+
+    fn mark(&mut self, gate: Gate, kind: Kind, reason: &'static str, line: u32, detail: Detail) {
+        self.marks.push(Mark {
+            gate,
+            kind,
+            detail,
+            line,
+            reason,
+        });
+    }
+
+    /// Whether the last word was a refusal.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
-        self.steps.as_deref().unwrap_or_default()
+    pub fn ends_denied(&self) -> bool {
+        self.marks.last().is_some_and(|mark| mark.kind == Kind::Denied)
+    }
+
+    /// Gates and reasons of refusals that were not enforced.
+    pub fn shadows(&self) -> impl Iterator<Item = (Gate, &'static str)> {
+        let shadowed = self.marks.iter().filter(|mark| mark.kind == Kind::Shadowed);
+        shadowed.map(|mark| (mark.gate, mark.reason))
+    }
+
+    /// Everything written out, in order. `gateway` is the snapshot that decided, `head` the head that it decided about.
+    #[must_use]
+    pub fn steps(&self, gateway: &Gateway, head: Option<&Head>) -> Vec<Step> {
+        let steps = self.marks.iter().map(|mark| Step {
+            gate: mark.gate,
+            word: match mark.kind {
+                Kind::Passed => Word::Passed,
+                Kind::Denied => Word::Denied(mark.reason),
+                Kind::Shadowed => Word::Shadowed(mark.reason),
+            },
+            detail: self.describe(mark.detail, gateway, head).unwrap_or_default(),
+            line: mark.line,
+        });
+        steps.collect()
+    }
+
+    fn describe(&self, detail: Detail, gateway: &Gateway, head: Option<&Head>) -> Option<String> {
+        let route = || gateway.route(self.route?);
+        let protected = || match &route()?.access {
+            Access::Protected { authn, authz } => Some((authn, authz)),
+            Access::Public(_) => None,
+        };
+        Some(match detail {
+            Detail::Head => {
+                let head = head?;
+                format!("{} {} for {}", head.method(), head.path(), head.host())
+            }
+            Detail::Flood => format!("at most {} a second", gateway.flood?.per_address),
+            Detail::Route => {
+                let route = route()?;
+                format!("{} ({})", route.id, route.path)
+            }
+            Detail::Methods => {
+                let head = head?;
+                match gateway.router.find(head.host(), head.path(), head.method()) {
+                    Found::OtherMethods(allow) => format!("the path takes {allow}"),
+                    Found::Route(_) | Found::Nothing => return None,
+                }
+            }
+            Detail::Public => match &route()?.access {
+                Access::Public(public) => format!("public: {} (owner: {})", public.reason, public.owner),
+                Access::Protected { .. } => return None,
+            },
+            Detail::Caller => format!("subject {}", self.client.as_ref()?.subject),
+            Detail::Credentials => protected()?.0.describe(gateway),
+            Detail::Circumstance(index) => {
+                let asked = route()?.circumstances.get(usize::from(index))?;
+                asked.describe()
+            }
+            Detail::Grant(index) => protected()?.1.grants.get(usize::from(index))?.describe(),
+            Detail::Limits => route()?.limits.describe(gateway),
+            Detail::Limit(index) => gateway.limits.get(usize::from(index))?.describe(),
+            Detail::Content => route()?.content.describe(),
+            Detail::Text(text) => text.to_owned(),
+        })
     }
 }

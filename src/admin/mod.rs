@@ -15,7 +15,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::record::timestamp;
 use state::State;
 
-/// Answers `/metrics`, `/livez`, `/healthz`, `/readyz` and `/config/status`.
+/// Answers `/metrics`, `/livez`, `/healthz`, `/readyz`, `/config/status` and `/explain/ID`.
 #[derive(Debug)]
 pub struct Admin {
     live: Arc<Live>,
@@ -123,12 +123,24 @@ impl Admin {
                     format!("{body}\n").into_bytes(),
                 )
             }
-            _ => response(
-                StatusCode::NOT_FOUND,
-                TEXT,
-                b"/metrics /livez /readyz /config/status\n".to_vec(),
-            ),
+            _ => self.explained(path).unwrap_or_else(|| {
+                response(
+                    StatusCode::NOT_FOUND,
+                    TEXT,
+                    b"/metrics /livez /readyz /config/status /explain/ID\n".to_vec(),
+                )
+            }),
         }
+    }
+}
+
+impl Admin {
+    /// Why a request was refused, by its decision id.
+    fn explained(&self, path: &str) -> Option<Response<Vec<u8>>> {
+        let id = path.strip_prefix("/explain/")?.parse().ok()?;
+        let explanation = self.telemetry.explanations.find(id)?;
+        let body = format!("{explanation}\n").into_bytes();
+        Some(response(StatusCode::OK, "application/json", body))
     }
 }
 

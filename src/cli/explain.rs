@@ -1,35 +1,45 @@
-//! `durward explain`: the decision on a described request, by the very function that the proxy runs.
+//! `durward explain`: how a decision came about.
 //!
-//! Nothing is fetched and no clock is read: the description says when, and brings the keys of issuers that the
+//! Of a refused request, by its id: the running gateway is asked (M3). Or of a described one, by the very function that the
+//! proxy runs: nothing is fetched and no clock is read: the description says when, and brings the keys of issuers that the
 //! configuration would fetch.
 
 mod described;
 mod token;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
-use serde_json::json;
-
+use super::admin::{self, NOT_ASKED, Port};
 use super::{File, gateway, report};
 use crate::config::parse::parse;
-use crate::denial::{Denial, Gate};
+use crate::denial::Denial;
+use crate::explanation::Explanation;
 use crate::gates::authn::crypto;
 use crate::gateway::Gateway;
-use crate::pipeline::Admitted;
-use crate::trace::Trace;
+use crate::gateway::compile::hash;
+use crate::request::Request;
+use crate::telemetry::explanations::Kept;
+use crate::trace::{HEAD_REFUSED, Trace};
+use clap::Args;
 use described::{Described, Question};
 
-/// A decision, offline.
+/// Which decision.
 #[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["id", "request"])]
 pub struct Explain {
+    /// Decision id of a refused request: `X-Request-Id` of its answer, `durward.decision.id` of its record. The running
+    /// gateway is asked, which knows some thousands of the last ones
+    #[arg(value_name = "ID")]
+    id: Option<uuid::Uuid>,
     #[command(flatten)]
     file: File,
-    /// Description of the request, in YAML or JSON
+    /// Description of a request, in YAML or JSON: decided offline
     #[arg(short, long, value_name = "FILE")]
-    request: PathBuf,
+    request: Option<PathBuf>,
+    #[command(flatten)]
+    port: Port,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -37,11 +47,64 @@ pub struct Explain {
 
 impl Explain {
     pub(super) fn run(&self) -> io::Result<ExitCode> {
+        match (&self.request, self.id) {
+            (Some(request), _) => self.offline(request),
+            (None, Some(id)) => self.online(id),
+            // the command line asks for one of them
+            (None, None) => Ok(ExitCode::from(NOT_ASKED)),
+        }
+    }
+
+    /// Asks the gateway that decided.
+    fn online(&self, id: uuid::Uuid) -> io::Result<ExitCode> {
+        let text = std::fs::read_to_string(&self.file.config);
+        let asked = self.port.address(&self.file, &text).and_then(|address| {
+            let (status, body) = admin::ask(&address, &format!("/explain/{id}"))?;
+            let kept = (status == 200)
+                .then(|| serde_json::from_str::<Kept>(&body).ok())
+                .flatten();
+            match (kept, status) {
+                (Some(kept), _) => Ok(Some(kept)),
+                (None, 404) => Ok(None),
+                _ => Err(admin::not_ours(&address)),
+            }
+        });
+        let mut err = io::stderr().lock();
+        match asked {
+            Err(why) => {
+                writeln!(err, "durward: {why}")?;
+                Ok(ExitCode::from(NOT_ASKED))
+            }
+            Ok(None) => {
+                writeln!(
+                    err,
+                    "durward: no refusal of this id is known, or not any more: its record says the reason"
+                )?;
+                Ok(ExitCode::FAILURE)
+            }
+            Ok(Some(kept)) => {
+                writeln!(err, "decided at {}", kept.at)?;
+                if text.is_ok_and(|text| hash(&text) != kept.decision.config) {
+                    let name = self.file.config.display();
+                    writeln!(
+                        err,
+                        "{name} has changed since: lines are those of {}",
+                        kept.decision.config
+                    )?;
+                }
+                self.show(&kept.decision)?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    /// Decides about a described request.
+    fn offline(&self, request: &Path) -> io::Result<ExitCode> {
         let Some(gateway) = gateway(&self.file)? else {
             return Ok(ExitCode::FAILURE);
         };
-        let name = self.request.display().to_string();
-        let text = std::fs::read_to_string(&self.request)
+        let name = request.display().to_string();
+        let text = std::fs::read_to_string(request)
             .map_err(|why| io::Error::new(why.kind(), format!("cannot read {name}: {why}")))?;
         let described = match parse::<Described>(&name, &text).accept() {
             Ok((described, _)) => described,
@@ -50,110 +113,37 @@ impl Explain {
                 return Ok(ExitCode::FAILURE);
             }
         };
-        let base = self.request.parent().unwrap_or(std::path::Path::new(""));
+        let base = request.parent().unwrap_or(Path::new(""));
         let question = described
             .question(&gateway, base)
             .map_err(|why| io::Error::other(format!("{name}: {why}")))?;
-        let (verdict, trace) = decide(&gateway, &question)?;
+        self.show(&decide(&gateway, &question)?)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn show(&self, explanation: &Explanation) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
-            write_json(&gateway, &verdict, &trace, &mut out)?;
+            explanation.write_json(&mut out)
         } else {
-            write_text(
-                &self.file.config.display().to_string(),
-                &verdict,
-                &trace,
-                &mut out,
-            )?;
+            explanation.write(&self.file.config.display().to_string(), &mut out)
         }
-        Ok(ExitCode::SUCCESS)
     }
 }
 
 /// The decision and how it came about.
-fn decide(gateway: &Gateway, question: &Question) -> io::Result<(Result<Admitted, Denial>, Trace)> {
+fn decide(gateway: &Gateway, question: &Question) -> io::Result<Explanation> {
     crypto::install();
-    let mut trace = Trace::detailed();
+    let mut trace = Trace::default();
     let request = match question.request() {
         Ok(request) => request,
         Err(why) => {
-            let denial = trace.denied(Denial::Malformed(why), 0, || "the head is refused".to_owned());
-            return Ok((Err(denial), trace));
+            let denial = trace.denied(Denial::Malformed(why), 0, HEAD_REFUSED);
+            return Ok(Explanation::new(gateway, None, &trace, Some(&denial)));
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let verdict = runtime.block_on(gateway.admit(&request, &question.world, &mut trace));
-    Ok((verdict, trace))
-}
-
-fn write_text(
-    file: &str,
-    verdict: &Result<Admitted, Denial>,
-    trace: &Trace,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    for step in trace.steps() {
-        let (word, reason) = match step.denied {
-            None => ("pass", String::new()),
-            Some(reason) => ("DENY", format!("{reason}: ")),
-        };
-        let place = if step.line > 0 {
-            format!("  [{file}:{}]", step.line)
-        } else {
-            String::new()
-        };
-        writeln!(
-            out,
-            "{:<8} {word}  {reason}{}{place}",
-            step.gate.as_str(),
-            step.detail
-        )?;
-    }
-    match verdict {
-        Ok(_) => writeln!(out, "\nadmitted"),
-        Err(denial) => writeln!(
-            out,
-            "\ndenied: {} {} (the client is told `{}`)",
-            denial.status().as_u16(),
-            denial.reason(),
-            denial.code()
-        ),
-    }
-}
-
-fn write_json(
-    gateway: &Gateway,
-    verdict: &Result<Admitted, Denial>,
-    trace: &Trace,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let steps: Vec<_> = trace
-        .steps()
-        .iter()
-        .map(|step| {
-            json!({
-                "gate": step.gate.as_str(),
-                "outcome": if step.denied.is_some() { "deny" } else { "pass" },
-                "reason": step.denied,
-                "detail": step.detail,
-                "line": step.line,
-            })
-        })
-        .collect();
-    let route = trace
-        .route
-        .and_then(|id| gateway.route(id))
-        .map(|route| route.id.to_string());
     let denial = verdict.as_ref().err();
-    let decision = json!({
-        "outcome": if denial.is_some() { "deny" } else { "allow" },
-        "status": denial.map(|denial| denial.status().as_u16()),
-        "gate": denial.map(Denial::gate).map(Gate::as_str),
-        "reason": denial.map(Denial::reason),
-        "code": denial.map(Denial::code),
-        "route": route,
-        "config": gateway.hash,
-        "trace": steps,
-    });
-    writeln!(out, "{decision:#}")
+    Ok(Explanation::new(gateway, Some(request.head()), &trace, denial))
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Exit codes: 0 good, 1 not, 2 the call itself was wrong, or nobody could be asked.
 
+mod admin;
 mod check;
 pub mod demo;
 pub mod explain;
@@ -41,7 +42,7 @@ enum Verb {
     Check(File),
     /// List every way in without a credential, and the layers of each route
     Prove(prove::Prove),
-    /// Decide about a described request, offline, and show how the decision came about
+    /// Show how a decision came about: of a refused request, by its id, or offline of one that is described
     Explain(explain::Explain),
     /// Print the JSON Schema of the configuration, for editors
     Schema,

@@ -77,6 +77,15 @@ fn print(proof: &Proof, file: &str, out: &mut impl Write) -> io::Result<()> {
                 what.as_deref().unwrap_or("- absent -")
             )?;
         }
+        if let Some(disabled) = &route.disabled {
+            writeln!(out, "      DISABLED       {disabled}")?;
+        }
+    }
+    if !proof.shadows.is_empty() {
+        writeln!(out, "\nNOT ENFORCED, only recorded:")?;
+        for shadow in &proof.shadows {
+            writeln!(out, "  {shadow}")?;
+        }
     }
     if !proof.findings.is_empty() {
         writeln!(out, "\nTo look at:")?;

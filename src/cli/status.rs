@@ -1,33 +1,23 @@
 //! `durward status`: whether the running gateway runs what the file says (U13).
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::File;
-use crate::gateway::compile::{admin_address, hash};
-use crate::secrets::Sources;
-
-/// Nobody waits longer for a gateway of this machine.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// A longer answer is not one of ours.
-const LONGEST: u64 = 1 << 20;
-/// The gateway could not be asked.
-const NOT_ASKED: u8 = 2;
+use super::admin::{self, NOT_ASKED, Port};
+use crate::gateway::compile::hash;
 
 /// Which gateway.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     #[command(flatten)]
     file: File,
-    /// Its admin port; default: the one that the configuration file names
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    admin: Option<String>,
+    #[command(flatten)]
+    port: Port,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -60,7 +50,8 @@ impl Status {
         let name = self.file.config.display().to_string();
         let text = std::fs::read_to_string(&self.file.config);
         let asked = self
-            .address(&name, &text)
+            .port
+            .address(&self.file, &text)
             .and_then(|address| Ok((ask(&address)?, address)));
         let (said, admin) = match asked {
             Ok(asked) => asked,
@@ -113,56 +104,13 @@ impl Status {
             ExitCode::FAILURE
         })
     }
-
-    /// The address to ask.
-    fn address(&self, name: &str, text: &io::Result<String>) -> io::Result<String> {
-        if let Some(admin) = &self.admin {
-            return Ok(admin.clone());
-        }
-        let text = text.as_ref().map_err(|why| {
-            let why = format!("cannot read {name}: {why}; `--admin` says where the gateway is");
-            io::Error::other(why)
-        })?;
-        let mut address = admin_address(text, &Sources::beside(&self.file.config)).ok_or_else(|| {
-            io::Error::other(format!(
-                "{name}: `admin.address` cannot be read; `--admin` says where the gateway is"
-            ))
-        })?;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-                SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            });
-        }
-        Ok(address.to_string())
-    }
 }
 
 /// Asks a gateway for its status.
 fn ask(admin: &str) -> io::Result<Said> {
-    let failed = |why: io::Error| io::Error::new(why.kind(), format!("cannot ask {admin}: {why}"));
-    let answer = fetch(admin).map_err(failed)?;
-    let said = answer
-        .strip_prefix("HTTP/1.1 200")
-        .and_then(|answer| answer.split_once("\r\n\r\n"))
-        .and_then(|(_, body)| serde_json::from_str(body).ok());
-    said.ok_or_else(|| failed(io::Error::other("that is not the admin port of a gateway")))
-}
-
-fn fetch(admin: &str) -> io::Result<String> {
-    let address = admin
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| io::Error::other("no address has this name"))?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    // asked by address, whatever it was called: names are for browsers, which the admin port does not answer
-    write!(
-        stream,
-        "GET /config/status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.take(LONGEST).read_to_string(&mut answer)?;
-    Ok(answer)
+    let (status, body) = admin::ask(admin, "/config/status")?;
+    let said = (status == 200)
+        .then(|| serde_json::from_str(&body).ok())
+        .flatten();
+    said.ok_or_else(|| admin::not_ours(admin))
 }

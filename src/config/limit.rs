@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::OneOrMany;
+use super::condition::Mode;
 use super::scalar::Rate;
 
 /// The cheap limit before everything else. Counted coarsely: never too few, seldom too many.
@@ -13,6 +14,9 @@ pub struct Flood {
     /// Requests in a second of one address; of one /64 with IPv6. Default: no limit.
     #[serde(default)]
     pub per_address: Option<u32>,
+    /// With `shadow`, requests beyond it are recorded and pass. Default: enforce.
+    #[serde(default)]
+    pub mode: Mode,
 }
 
 /// A limit that routes refer to by name.
@@ -26,4 +30,7 @@ pub struct Limit {
     /// Callers counted at most, 1 to 16777216, at 64 bytes each. Default: 65536; 1 for `global`.
     #[serde(default)]
     pub max_keys: Option<u32>,
+    /// With `shadow`, requests beyond it are recorded and pass, and clients are not told of it. Default: enforce.
+    #[serde(default)]
+    pub mode: Mode,
 }

@@ -20,6 +20,7 @@ mod secrecy;
 mod suggest;
 mod yaml;
 
+mod condition;
 mod connection;
 mod issuer;
 mod limit;
@@ -33,6 +34,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use condition::{
+    Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, TimeWindow, Unknown,
+};
 pub use connection::{Connections, Http2};
 pub use issuer::{ClaimPaths, Issuer, Jwks, OneOrMany};
 pub use limit::{Flood, Limit};
@@ -87,6 +91,18 @@ pub struct Config {
     /// The services behind the gateway, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
+    /// What routes ask for beyond a credential, by name.
+    #[serde(default)]
+    pub conditions: BTreeMap<String, Condition>,
+    /// Where countries are looked up.
+    #[serde(default)]
+    pub countries: Option<CountryDatabase>,
+    /// What every route gets in addition.
+    #[serde(default)]
+    pub defaults: Inherited,
+    /// What routes get in addition that say they belong to a group, by name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Inherited>,
     /// What may be asked for. Anything else is refused.
     pub routes: Vec<Route>,
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::condition::{Disable, Mode};
 use super::issuer::OneOrMany;
 use super::scalar::{Size, Span};
 
@@ -22,9 +23,18 @@ pub struct Route {
     /// Everybody may, for a written reason.
     #[serde(default)]
     pub public: Option<Public>,
+    /// Under which circumstances, and with which grants: names of conditions. All of them apply.
+    #[serde(default)]
+    pub conditions: Vec<String>,
     /// How often: names of limits. All of them apply.
     #[serde(default)]
     pub limits: Vec<String>,
+    /// Groups that it belongs to, by name: their conditions and limits apply as well.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// What it does not take over from the defaults and its groups, for a written reason.
+    #[serde(default)]
+    pub disable: Option<Disable>,
     /// What may be sent.
     #[serde(default)]
     pub request: RequestRules,
@@ -64,6 +74,9 @@ pub struct Auth {
     /// Any one of these roles, as named in the top-level `roles`.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// `enforce`, and nothing else: who nobody looked at could be anybody. Shadow a condition instead.
+    #[serde(default)]
+    pub mode: Mode,
 }
 
 /// Why a route needs no credential, and who answers for that.
@@ -80,6 +93,10 @@ pub struct Public {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestRules {
+    /// With `shadow`, what is against these rules is recorded and passes, and bodies are passed on as they come.
+    /// Default: enforce.
+    #[serde(default)]
+    pub mode: Mode,
     /// Largest request body. Default: 1mb.
     #[serde(default)]
     pub max_body: Option<Size>,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pingora_limits::estimator::Estimator;
 
+use super::Mode;
 use crate::clock::UnixTime;
 use crate::denial::{Denial, Verdict};
 use crate::world::World;
@@ -18,6 +19,8 @@ use crate::world::World;
 pub struct Flood {
     /// At most so many.
     pub per_address: u32,
+    /// Whether it counts.
+    pub mode: Mode,
     /// Line of the configuration.
     pub line: u32,
 }

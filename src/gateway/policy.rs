@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use super::router::HostPattern;
 use crate::gates::authn::Authn;
-use crate::gates::authz::Authz;
+use crate::gates::authz::{Asked, Authz, Circumstance};
 use crate::gates::content::Content;
 use crate::gates::limits::Limits;
 use crate::gates::upgrade::WebSocket;
@@ -26,6 +26,8 @@ pub struct Route {
     pub methods: Box<[Method]>,
     /// Path template.
     pub path: Arc<str>,
+    /// From where and when, whoever asks: all of these.
+    pub circumstances: Box<[Asked<Circumstance>]>,
     /// Who may.
     pub access: Access,
     /// How often.
@@ -36,7 +38,20 @@ pub struct Route {
     pub websocket: Option<WebSocket>,
     /// Who answers.
     pub action: Action,
+    /// What it does not take over from the defaults and its groups.
+    pub disabled: Option<Disabled>,
     /// Line of its `match`.
+    pub line: u32,
+}
+
+/// What a route does not take over, and why not (U5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disabled {
+    /// What, in words.
+    pub what: Box<str>,
+    /// The written reason.
+    pub reason: Box<str>,
+    /// Line of the marker.
     pub line: u32,
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::router::{Entry, HostPattern};
 use super::{Access, Action, Gateway, Purpose, Route};
+use crate::gates::Mode;
 
 /// Everything that is claimed of a snapshot.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,8 @@ pub struct Proof {
     pub public: Vec<PublicPattern>,
     /// The layers of each route, in the order of the file.
     pub routes: Vec<RouteLayers>,
+    /// Gates that let pass what they would refuse.
+    pub shadows: Vec<String>,
     /// What somebody should look at.
     pub findings: Vec<String>,
 }
@@ -62,6 +65,8 @@ pub struct RouteLayers {
     pub traffic: Option<String>,
     /// What may be sent.
     pub data: Option<String>,
+    /// What the route does not take over from the defaults and its groups, and why not.
+    pub disabled: Option<String>,
 }
 
 impl PublicPattern {
@@ -90,6 +95,7 @@ pub fn prove(gateway: &Gateway) -> Proof {
         hash: gateway.hash.clone(),
         public,
         routes,
+        shadows: shadows(gateway),
         findings,
     }
 }
@@ -213,8 +219,8 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
     let transport = transport(gateway);
     let layers = gateway.routes.iter().map(|route| {
         let (identity, authorization) = match &route.access {
-            Access::Public(_) => (None, None),
-            Access::Protected { authn, authz } => (
+            Access::Public(_) => (None, authorization(route)),
+            Access::Protected { authn, .. } => (
                 Some(
                     authn
                         .issuers
@@ -223,7 +229,7 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
                         .map(|i| &*i.name)
                         .fold("jwt:".to_owned(), |text, name| format!("{text} {name}")),
                 ),
-                (!authz.asks_nothing()).then(|| authz.describe()),
+                authorization(route),
             ),
         };
         RouteLayers {
@@ -234,15 +240,83 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
             authorization,
             traffic: traffic(gateway, route),
             data: Some(route.content.describe()),
+            disabled: route.disabled.as_ref().map(|disabled| {
+                format!(
+                    "{}, because: {} (line {})",
+                    disabled.what, disabled.reason, disabled.line
+                )
+            }),
         }
     });
     layers.collect()
 }
 
+/// Everything that is asked for, each with the line that asks.
+fn authorization(route: &Route) -> Option<String> {
+    let grants = match &route.access {
+        Access::Protected { authz, .. } => &*authz.grants,
+        Access::Public(_) => &[],
+    };
+    let circumstances = route
+        .circumstances
+        .iter()
+        .map(|asked| (asked.describe(), asked.line));
+    let grants = grants.iter().map(|asked| (asked.describe(), asked.line));
+    let all: Vec<String> = circumstances
+        .chain(grants)
+        .map(|(what, line)| format!("{what}, line {line}"))
+        .collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Gates whose word does not count.
+fn shadows(gateway: &Gateway) -> Vec<String> {
+    let mut shadows = Vec::new();
+    let mut add =
+        |what: String, line: u32| shadows.push(format!("{what} (line {line}) is NOT ENFORCED: shadow"));
+    if let Some(flood) = gateway.flood.filter(|flood| flood.mode == Mode::Shadow) {
+        add(
+            format!("the flood limit of {} a second", flood.per_address),
+            flood.line,
+        );
+    }
+    for route in &gateway.routes {
+        let of = |what: String| format!("route `{}`: {what}", route.id);
+        let plain = |text: String| text.replace(Mode::Shadow.note(), "");
+        for asked in route
+            .circumstances
+            .iter()
+            .filter(|asked| asked.mode == Mode::Shadow)
+        {
+            add(of(plain(asked.describe())), asked.line);
+        }
+        if let Access::Protected { authz, .. } = &route.access {
+            for asked in authz.grants.iter().filter(|asked| asked.mode == Mode::Shadow) {
+                add(of(plain(asked.describe())), asked.line);
+            }
+        }
+        let limits = route
+            .limits
+            .list
+            .iter()
+            .filter_map(|index| gateway.limits.get(*index));
+        for limit in limits.filter(|limit| limit.mode == Mode::Shadow) {
+            add(
+                of(format!("limit {}", plain(limit.describe()))),
+                route.limits.line,
+            );
+        }
+        if route.content.mode == Mode::Shadow {
+            add(of(plain(route.content.describe())), route.content.line);
+        }
+    }
+    shadows
+}
+
 fn traffic(gateway: &Gateway, route: &Route) -> Option<String> {
     let flood = gateway
         .flood
-        .map(|flood| format!("{} a second per address", flood.per_address));
+        .map(|flood| format!("{} a second per address{}", flood.per_address, flood.mode.note()));
     let limits = (!route.limits.list.is_empty()).then(|| route.limits.describe(gateway));
     match (limits, flood) {
         (Some(limits), Some(flood)) => Some(format!("{limits}; {flood}")),

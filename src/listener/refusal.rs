@@ -14,9 +14,11 @@ use super::registry::Registry;
 use super::tls::Secured;
 use crate::clock::UnixTime;
 use crate::denial::Denial;
+use crate::explanation::Explanation;
 use crate::head::Malformed;
 use crate::proxy::problem;
 use crate::telemetry::record::Record;
+use crate::trace::{HEAD_REFUSED, Trace};
 
 /// Records of one connection at most that say no more than the one before.
 const MOST_UNSERVED: u32 = 200;
@@ -67,12 +69,23 @@ impl Refusal<'_> {
         [head.as_bytes(), body].concat()
     }
 
+    /// Keeps why, for whoever asks by its id.
+    fn explain(&self, registry: &Registry) {
+        let mut trace = Trace::default();
+        trace.denied(self.denial.clone(), 0, HEAD_REFUSED);
+        let gateway = &registry.live.current().gateway;
+        let explanation = Explanation::new(gateway, None, &trace, Some(self.denial));
+        let at = UnixTime::of_system().saturating_sub(self.began.elapsed());
+        registry.telemetry.explanations.keep(self.id, at, explanation);
+    }
+
     /// Counts it and writes its record; `sent`: bytes of the document.
     pub(super) fn record(&self, registry: &Registry, sent: usize) {
         let metrics = &registry.telemetry.metrics;
         let status = self.denial.status().as_u16();
         let reason = self.denial.reason();
         let scheme = if self.tls.is_some() { "https" } else { "http" };
+        self.explain(registry);
         metrics.denied("", self.denial);
         metrics
             .duration(None, "", Some(status), scheme, reason)

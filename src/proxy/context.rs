@@ -14,6 +14,7 @@ use super::stand_in::Place;
 use super::tether::{End, Kind};
 use crate::clock::UnixTime;
 use crate::denial::Denial;
+use crate::explanation::Explanation;
 use crate::gateway::policy::Public;
 use crate::gateway::{Access, Gateway, Route, RouteId};
 use crate::head::Head;
@@ -26,7 +27,7 @@ use crate::telemetry::record::Record;
 use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
 use crate::telemetry::writer::Room;
-use crate::trace::Trace;
+use crate::trace::{Detail, Trace};
 use crate::upstream::Upstream;
 
 /// Where a request stands.
@@ -295,6 +296,23 @@ impl RequestCtx {
         denial.is_of_credential() && self.telemetry.refusals.counts(refusal, self.arrived)
     }
 
+    /// Keeps why the request was refused, for whoever asks by its id (M3).
+    fn explain(&mut self) {
+        let Phase::Denied(denial) = &self.phase else {
+            return;
+        };
+        if !self.trace.ends_denied() {
+            // by something else than a gate: after it was admitted, or before it was looked at
+            self.trace
+                .denied(denial.clone(), 0, Detail::Text(denial.detail()));
+        }
+        let gateway = &self.running.gateway;
+        let explanation = Explanation::new(gateway, self.head.as_ref(), &self.trace, Some(denial));
+        self.telemetry
+            .explanations
+            .keep(self.id, self.arrived, explanation);
+    }
+
     fn record(&self, room: Option<Room>) {
         let route = self.route();
         let denial = self.denied();
@@ -307,6 +325,10 @@ impl RequestCtx {
         let scheme = if self.peer.tls.is_some() { "https" } else { "http" };
         let head = self.head.as_ref();
         self.count(reason, scheme, duration);
+        for (gate, reason) in self.trace.shadows() {
+            let route = route.map_or("", |route| &*route.id);
+            self.telemetry.metrics.shadowed(route, gate, reason);
+        }
         if !self.telemetry.records.is_on() {
             return;
         }
@@ -317,6 +339,11 @@ impl RequestCtx {
         if credential.is_some_and(|credential| self.is_summarised(credential)) {
             return;
         }
+        let (shadow_gates, shadow_reasons): (Vec<Box<str>>, Vec<Box<str>>) = self
+            .trace
+            .shadows()
+            .map(|(gate, reason)| (gate.as_str().into(), reason.into()))
+            .unzip();
         let tls = self.peer.tls.as_deref();
         let gateway = self.gateway();
         let tracing = self.tracing.as_ref();
@@ -362,6 +389,8 @@ impl RequestCtx {
             },
             gate: denial.map(|denial| denial.gate().as_str()),
             reason,
+            shadow_gates: &shadow_gates,
+            shadow_reasons: &shadow_reasons,
             upstream: self.asked().map(|upstream| &*upstream.name),
             closed: self.closed(),
             config: gateway.hash.get(..12).unwrap_or_default(),
@@ -372,6 +401,7 @@ impl RequestCtx {
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
+        self.explain();
         let room = self.room.take();
         self.record(room);
         if let (Some(kind @ (Kind::WebSocket | Kind::Events)), Some(why)) = (self.place.held, self.closed()) {

@@ -21,6 +21,7 @@ use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
 use crate::telemetry::traceparent::TraceContext;
 use crate::telemetry::writer::Full;
+use crate::trace::{Detail, HEAD_REFUSED};
 
 /// When there may be room for records again.
 const RECORDS: Duration = Duration::from_secs(1);
@@ -98,11 +99,13 @@ impl Request for Live<'_> {
 }
 
 async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted> {
-    let head = read_head(session.as_downstream_mut()).map_err(Denial::Malformed)?;
-    // of HTTP/1, the door has counted them
-    if session.req_header().headers.len() > usize::from(ctx.gateway().connections.head.fields) {
-        return Err(Denial::Malformed(Malformed::TooManyFields));
-    }
+    let most = usize::from(ctx.gateway().connections.head.fields);
+    let head = match read_head(session.as_downstream_mut()) {
+        // of HTTP/1, the door has counted them
+        Ok(_) if session.req_header().headers.len() > most => Err(Malformed::TooManyFields),
+        read => read,
+    };
+    let head = head.map_err(|why| ctx.trace.denied(Denial::Malformed(why), 0, HEAD_REFUSED))?;
     let request = session.req_header();
     let live = Live {
         head: &head,
@@ -161,6 +164,10 @@ pub(super) fn count(part: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
         // counted when it was read
         Some(BodyPlan::Whole { .. }) => return Ok(()),
         Some(BodyPlan::Stream { max }) => max,
+        Some(BodyPlan::Watched { max }) => {
+            watch(part, max, ctx);
+            u64::MAX
+        }
         // what is said on a WebSocket
         Some(BodyPlan::None) if ctx.place.held == Some(Kind::WebSocket) => u64::MAX,
         Some(BodyPlan::None) | None => 0,
@@ -176,4 +183,17 @@ pub(super) fn count(part: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Records once that a body is longer than it would be let, were its limit enforced.
+fn watch(part: &Bytes, max: u64, ctx: &mut RequestCtx) {
+    let denial = Denial::Content(ContentError::TooLarge);
+    let received = ctx
+        .received
+        .saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
+    let is_told = ctx.trace.shadows().any(|(_, reason)| reason == denial.reason());
+    if received > max && !is_told {
+        let line = ctx.route().map_or(0, |route| route.content.line);
+        ctx.trace.shadowed(&denial, line, Detail::Content);
+    }
 }

@@ -182,7 +182,9 @@ pub(super) fn not_connected(peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Bo
 pub(super) fn broke(session: &Session, ctx: &RequestCtx, mut error: Box<Error>, reused: bool) -> Box<Error> {
     let has_body = match ctx.admitted().map(Admitted::body) {
         Some(BodyPlan::Whole { .. }) => ctx.body.is_some(),
-        Some(BodyPlan::Stream { .. }) => !session.as_ref().retry_buffer_truncated(),
+        Some(BodyPlan::Stream { .. } | BodyPlan::Watched { .. }) => {
+            !session.as_ref().retry_buffer_truncated()
+        }
         Some(BodyPlan::None) | None => true,
     };
     if has_body && session.req_header().method.is_idempotent() {

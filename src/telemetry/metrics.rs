@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::connections::ConnectionMetrics;
 use super::labels::Names;
-use crate::denial::{Denial, UpstreamError};
+use crate::denial::{Denial, Gate, UpstreamError};
 
 /// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
 const BOUNDS: [f64; 14] = [
@@ -27,6 +27,7 @@ pub struct Metrics {
     duration: HistogramVec,
     decisions: IntCounterVec,
     public: IntCounterVec,
+    shadowed: IntCounterVec,
     rate_limited: IntCounterVec,
     upstream_attempts: IntCounterVec,
     upstream_failures: IntCounterVec,
@@ -73,6 +74,11 @@ impl Metrics {
                 "durward_public_requests_total",
                 "Requests admitted without a credential.",
                 &["route"],
+            )?,
+            shadowed: counters(
+                "durward_shadow_denials_total",
+                "Refusals that were not enforced, by route, gate and reason.",
+                &["route", "gate", "reason"],
             )?,
             rate_limited: counters(
                 "durward_rate_limited_total",
@@ -157,6 +163,13 @@ impl Metrics {
         let (gate, reason) = (denial.gate().as_str(), denial.reason());
         self.decisions
             .with_label_values(&[self.routes.of(route), gate, "deny", reason])
+            .inc();
+    }
+
+    /// A gate in shadow would have refused a request.
+    pub fn shadowed(&self, route: &str, gate: Gate, reason: &str) {
+        self.shadowed
+            .with_label_values(&[self.routes.of(route), gate.as_str(), reason])
             .inc();
     }
 

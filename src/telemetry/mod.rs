@@ -1,6 +1,7 @@
 //! What is told of what happened: records, metrics, health.
 
 pub mod connections;
+pub mod explanations;
 pub mod labels;
 pub(crate) mod line;
 pub mod meters;
@@ -14,6 +15,7 @@ pub mod writer;
 use std::io;
 use std::time::{Duration, Instant};
 
+use explanations::Explanations;
 use metrics::Metrics;
 use refusals::Refusals;
 use writer::Writer;
@@ -33,6 +35,8 @@ pub struct Telemetry {
     pub records: Writer,
     /// Refusals that are counted instead of recorded one by one.
     pub refusals: Refusals,
+    /// Why the last refused requests were refused.
+    pub explanations: Explanations,
 }
 
 impl Telemetry {
@@ -46,6 +50,7 @@ impl Telemetry {
             records: Writer::start(records)
                 .map_err(|why| io::Error::new(why.kind(), format!("records cannot be written: {why}")))?,
             refusals: Refusals::new(records.summary_interval)?,
+            explanations: Explanations::default(),
         })
     }
 

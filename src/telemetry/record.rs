@@ -75,6 +75,10 @@ pub struct Record<'a> {
     pub gate: Option<&'static str>,
     /// Why.
     pub reason: Option<&'static str>,
+    /// Gates in shadow that would have refused.
+    pub shadow_gates: &'a [Box<str>],
+    /// Why; one for each of those gates.
+    pub shadow_reasons: &'a [Box<str>],
     /// Name of the upstream.
     pub upstream: Option<&'a str>,
     /// Why a WebSocket, an event stream or an answer without length ended.
@@ -137,6 +141,10 @@ impl Record<'_> {
         object.text(field!("durward.outcome"), self.outcome);
         object.text_if(field!("security_rule.name"), self.gate);
         object.text_if(field!("error.type"), self.reason);
+        if !self.shadow_gates.is_empty() {
+            object.texts(field!("durward.shadow.gates"), self.shadow_gates);
+            object.texts(field!("durward.shadow.reasons"), self.shadow_reasons);
+        }
         object.text_if(field!("durward.upstream"), self.upstream);
         object.text_if(field!("durward.closed"), self.closed);
         object.text(field!("durward.config.hash"), self.config);

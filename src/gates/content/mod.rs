@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
+use super::Mode;
 use crate::denial::{ContentError, Denial, Verdict};
 use crate::head::{BodyLength, Head};
 
@@ -25,6 +26,8 @@ pub struct Content {
     pub types: Box<[Box<str>]>,
     /// How bodies are read.
     pub reading: Reading,
+    /// Whether its word counts.
+    pub mode: Mode,
     /// Line of the configuration that says so.
     pub line: u32,
 }
@@ -58,6 +61,11 @@ pub enum BodyPlan {
         /// Bytes at most.
         max: u64,
     },
+    /// Passed on as it comes, and recorded once it grows beyond this many bytes: a shadow of a limit.
+    Watched {
+        /// Bytes that would be the most.
+        max: u64,
+    },
 }
 
 impl Content {
@@ -78,10 +86,17 @@ impl Content {
     }
 
     fn plan(&self, max: u64) -> BodyPlan {
-        match self.reading {
-            Reading::Whole { within } => BodyPlan::Whole { max, within },
-            Reading::Stream => BodyPlan::Stream { max },
+        match (self.mode, self.reading) {
+            (Mode::Shadow, _) => self.unjudged(),
+            (Mode::Enforce, Reading::Whole { within }) => BodyPlan::Whole { max, within },
+            (Mode::Enforce, Reading::Stream) => BodyPlan::Stream { max },
         }
+    }
+
+    /// How a body is read that nothing is held against.
+    #[must_use]
+    pub fn unjudged(&self) -> BodyPlan {
+        BodyPlan::Watched { max: self.max_body }
     }
 
     /// What is taken, in words.
@@ -92,9 +107,10 @@ impl Content {
             Reading::Stream => ", passed on as they come",
         };
         format!(
-            "takes up to {} bytes of {}{passed}",
+            "takes up to {} bytes of {}{passed}{}",
             self.max_body,
-            self.types.join(", ")
+            self.types.join(", "),
+            self.mode.note()
         )
     }
 

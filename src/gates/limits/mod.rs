@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::Mode;
 use super::authn::claims::ClaimPath;
 use super::flood::network;
 use crate::denial::{Denial, Verdict};
 use crate::gateway::{Gateway, RouteId};
 use crate::identity::Identity;
+use crate::trace::{Detail, Trace};
 use crate::world::World;
 use window::Quota;
 
@@ -33,6 +35,8 @@ pub struct Limit {
     pub key: Box<[KeyPart]>,
     /// Callers counted at most.
     pub max_keys: usize,
+    /// Whether it counts.
+    pub mode: Mode,
 }
 
 /// A part of a key.
@@ -81,7 +85,7 @@ pub struct Standing {
 }
 
 impl Limits {
-    /// Counts the request by all limits of its route.
+    /// Counts the request by all limits of its route. `trace` is told which would refuse it, and are not enforced.
     ///
     /// # Errors
     /// [`Denial::RateLimited`] by the first that is reached; then none has counted it.
@@ -92,6 +96,7 @@ impl Limits {
         identity: &Identity,
         address: Option<IpAddr>,
         world: &W,
+        trace: &mut Trace,
     ) -> Verdict<Option<Standing>> {
         let now = world.now();
         let mut tightest: Option<Standing> = None;
@@ -102,9 +107,17 @@ impl Limits {
             match windows.admit(limit.key(route, identity, address), now) {
                 Ok(quota) => {
                     let standing = Standing { limit: *index, quota };
-                    if tightest.is_none_or(|other| standing.is_tighter(&other, gateway)) {
+                    // clients are told nothing of what does not count
+                    if limit.mode == Mode::Enforce
+                        && tightest.is_none_or(|other| standing.is_tighter(&other, gateway))
+                    {
                         tightest = Some(standing);
                     }
+                }
+                Err(quota) if limit.mode == Mode::Shadow => {
+                    let denial = Denial::RateLimited(Standing { limit: *index, quota });
+                    let which = u16::try_from(*index).unwrap_or(u16::MAX);
+                    trace.shadowed(&denial, self.line, Detail::Limit(which));
                 }
                 Err(quota) => {
                     for counted in self.list.iter().take(position) {
@@ -128,10 +141,7 @@ impl Limits {
             .list
             .iter()
             .filter_map(|index| gateway.limits.get(*index))
-            .map(|limit| {
-                let seconds = limit.window.as_secs_f64();
-                format!("{} ({} in {seconds} s)", limit.name, limit.requests)
-            });
+            .map(Limit::describe);
         texts.collect::<Vec<_>>().join(", ")
     }
 }
@@ -151,6 +161,18 @@ impl Standing {
 }
 
 impl Limit {
+    /// What applies, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let seconds = self.window.as_secs_f64();
+        format!(
+            "{} ({} in {seconds} s){}",
+            self.name,
+            self.requests,
+            self.mode.note()
+        )
+    }
+
     /// The key of a request: a hash that clients cannot aim at, because its seed is the process's own.
     fn key(&self, route: RouteId, identity: &Identity, address: Option<IpAddr>) -> u64 {
         static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);

@@ -22,6 +22,7 @@ pub(super) fn compile(
     findings: &mut Findings<'_>,
 ) -> Content {
     let RequestRules {
+        mode,
         max_body,
         content_types,
         body,
@@ -74,6 +75,7 @@ pub(super) fn compile(
             BodyHandling::Buffer => Reading::Whole { within },
             BodyHandling::Stream => Reading::Stream,
         },
+        mode: super::conditions::mode(*mode),
         line: findings.line(at),
     }
 }

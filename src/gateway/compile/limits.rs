@@ -9,6 +9,7 @@ use super::findings::Findings;
 use super::issuers::claim_path;
 use crate::config::path::ConfigPath;
 use crate::config::{self, OneOrMany};
+use crate::gates::Mode;
 use crate::gates::flood::Flood;
 use crate::gates::limits::window::MAX_LIMIT;
 use crate::gates::limits::{KeyPart, Limit, Limits};
@@ -19,13 +20,14 @@ const MAX_KEYS: u32 = 65_536;
 const MAX_MAX_KEYS: u32 = 1 << 24;
 
 pub(super) fn flood(flood: &config::Flood, findings: &mut Findings<'_>) -> Option<Flood> {
-    let config::Flood { per_address } = flood;
+    let config::Flood { per_address, mode } = flood;
     let at = ConfigPath::root().key("flood").key("per_address");
     if *per_address == Some(0) {
         findings.error(&at, "0 would refuse everything", "leave the key out for no limit");
     }
     per_address.map(|per_address| Flood {
         per_address,
+        mode: super::conditions::mode(*mode),
         line: findings.line(&at),
     })
 }
@@ -34,7 +36,12 @@ pub(super) fn compile(limits: &BTreeMap<String, config::Limit>, findings: &mut F
     let root = ConfigPath::root().key("limits");
     let compiled = limits.iter().filter_map(|(name, limit)| {
         let at = root.key(name);
-        let config::Limit { rate, key, max_keys } = limit;
+        let config::Limit {
+            rate,
+            key,
+            max_keys,
+            mode,
+        } = limit;
         if !crate::gates::content::is_token(name) {
             findings.error(
                 &at,
@@ -66,6 +73,7 @@ pub(super) fn compile(limits: &BTreeMap<String, config::Limit>, findings: &mut F
             window,
             key: key.into(),
             max_keys: max_keys as usize,
+            mode: super::conditions::mode(*mode),
         })
     });
     compiled.collect()
@@ -111,24 +119,23 @@ fn key(at: &ConfigPath, key: &OneOrMany, findings: &mut Findings<'_>) -> Vec<Key
     compiled.collect()
 }
 
-/// The limits that a route names.
+/// The limits that a route names, or takes over; each with the place where it does.
 pub(super) fn of_route(
     at: &ConfigPath,
-    names: &[String],
+    names: &[(ConfigPath, &str)],
     declared: &[&str],
     limits: &[Limit],
     is_public: bool,
     findings: &mut Findings<'_>,
 ) -> Limits {
     let mut list = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        let at = at.index(index);
+    for (at, name) in names {
         match limits.iter().position(|limit| *limit.name == **name) {
             // one with faults of its own is not unknown
-            None if declared.contains(&name.as_str()) => {}
-            None => findings.unknown(&at, "limit", "limits", name, declared.iter().copied()),
+            None if declared.contains(name) => {}
+            None => findings.unknown(at, "limit", "limits", name, declared.iter().copied()),
             Some(found) if list.contains(&found) => {
-                findings.error(&at, format!("`{name}` is listed twice"), "")
+                findings.error(at, format!("`{name}` is listed twice"), "")
             }
             Some(found) => list.push(found),
         }
@@ -139,12 +146,13 @@ pub(super) fn of_route(
             findings.error(
                 at,
                 format!("`{}` counts by caller, and a public route has none", limit.name),
-                "use a limit by address, route or global",
+                "use a limit by address, route or global; one of the defaults or a group can be left out with `disable`",
             );
         }
     }
     let policy: Vec<String> = chosen
         .iter()
+        .filter(|limit| limit.mode == Mode::Enforce)
         .map(|limit| {
             format!(
                 "\"{}\";q={};w={}",

@@ -4,6 +4,7 @@
 //! is used here, or this does not build.
 
 mod certificates;
+mod conditions;
 mod connections;
 mod content;
 mod findings;
@@ -123,6 +124,10 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         flood,
         limits,
         upstreams,
+        conditions,
+        countries,
+        defaults,
+        groups,
         routes,
     } = config;
     let root = ConfigPath::root();
@@ -151,10 +156,22 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let flood = limits::flood(&flood, findings);
     let compiled_limits = limits::compile(&limits, findings);
     let compiled_upstreams = upstreams::compile(&upstreams, findings);
+    let database = conditions::database(countries.as_ref(), findings);
+    let conditions = conditions::compile(
+        &conditions,
+        &roles,
+        database.as_ref(),
+        countries.is_some(),
+        findings,
+    );
+    let inheritance =
+        conditions::Inheritance::new(&defaults, &groups, &conditions, &declared.limits, findings);
     let names = routes::Names {
         declared: &declared,
         issuers: &compiled_issuers,
         roles: &roles,
+        conditions: &conditions,
+        inheritance: &inheritance,
         limits: &compiled_limits,
         upstreams: &compiled_upstreams,
         body_memory: server.body_memory,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
+use super::conditions::{self, Condition, Inheritance, OfRoute};
 use super::findings::Findings;
-use super::limits::of_route;
-use super::{content, matching, upgrades};
+use super::{content, limits, matching, upgrades};
 use crate::config::path::ConfigPath;
-use crate::config::{self, Auth, Match, OneOrMany};
+use crate::config::{self, Auth, Match, Mode, OneOrMany};
 use crate::gates::authn::{Authn, IssuerPolicy};
-use crate::gates::authz::{Authz, Role};
+use crate::gates::authz::{Asked, Authz, Grant, Origin, Role, Roles, Scopes};
 use crate::gates::limits::Limit;
 use crate::gateway::policy::Public;
 use crate::gateway::router::{Claim, Conflict, HostPattern};
@@ -30,6 +30,8 @@ pub(super) struct Names<'a> {
     pub declared: &'a Declared<'a>,
     pub issuers: &'a [IssuerPolicy],
     pub roles: &'a BTreeMap<String, Role>,
+    pub conditions: &'a BTreeMap<String, Condition>,
+    pub inheritance: &'a Inheritance<'a>,
     pub limits: &'a [Limit],
     pub upstreams: &'a [Upstream],
     /// Of all buffered bodies, in bytes.
@@ -96,7 +98,10 @@ fn route(
         matches,
         auth,
         public,
+        conditions,
         limits,
+        groups,
+        disable,
         request,
         websocket,
         upstream,
@@ -108,7 +113,7 @@ fn route(
     let methods = matching::methods(&at_match.key("methods"), methods, findings);
     let template_fits = matching::template(&at_match.key("path"), path, findings);
 
-    let access = match (auth, public) {
+    let mut access = match (auth, public) {
         (Some(auth), None) => protected(&at.key("auth"), auth, names, findings),
         (None, Some(config::Public { reason, owner })) => {
             let at = at.key("public");
@@ -151,7 +156,21 @@ fn route(
     let websocket = websocket
         .as_ref()
         .map(|websocket| upgrades::websocket(&at.key("websocket"), websocket, &methods, upstream, findings));
-    let is_public = matches!(access, Access::Public(_));
+    let of_route = OfRoute {
+        conditions,
+        limits,
+        groups,
+        disable: disable.as_ref(),
+        path,
+        is_public: matches!(access, Access::Public(_)),
+    };
+    let joined = conditions::join(at, &of_route, names.inheritance, names.conditions, findings);
+    if let Access::Protected { authz, .. } = &mut access {
+        authz.grants = std::mem::take(&mut authz.grants)
+            .into_iter()
+            .chain(joined.grants)
+            .collect();
+    }
     let action = action(at, upstream.as_deref(), respond.as_ref(), names, findings);
     let spelled: Vec<&str> = methods.iter().map(Method::as_str).collect();
     let default_name = match &host {
@@ -174,24 +193,31 @@ fn route(
         methods: methods.into(),
         path: path.as_str().into(),
         access,
-        limits: of_route(
+        circumstances: joined.circumstances.into(),
+        limits: limits::of_route(
             &at.key("limits"),
-            limits,
+            &joined.limits,
             &names.declared.limits,
             names.limits,
-            is_public,
+            of_route.is_public,
             findings,
         ),
         content: content::compile(&at.key("request"), request, names.body_memory, findings),
         websocket,
         action,
+        disabled: joined.disabled,
         line: findings.line(&at_match),
     };
     (route, claim)
 }
 
 fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Findings<'_>) -> Access {
-    let Auth { jwt, scopes, roles } = auth;
+    let Auth {
+        jwt,
+        scopes,
+        roles,
+        mode,
+    } = auth;
     let at_jwt = at.key("jwt");
     let asked = jwt.as_slice();
     if asked.is_empty() {
@@ -211,41 +237,71 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
         found
     });
     let issuers = issuers.collect();
+    if *mode == Mode::Shadow {
+        findings.error(
+            &at.key("mode"),
+            "authentication cannot be a shadow: whoever has no good credential would get in as nobody in particular",
+            "shadow `conditions` instead; or declare the route `public`, which says what it is",
+        );
+    }
+    let of_auth = |what: Grant, line: u32| Asked {
+        what,
+        condition: None,
+        origin: Origin::Route,
+        mode: crate::gates::Mode::Enforce,
+        line,
+    };
+    let mut grants = Vec::new();
+    if !scopes.is_empty() {
+        let at = at.key("scopes");
+        check_scopes(&at, scopes, findings);
+        grants.push(of_auth(Grant::Scopes(Scopes::new(scopes)), findings.line(&at)));
+    }
+    if !roles.is_empty() {
+        let at = at.key("roles");
+        let any = asked_roles(&at, roles, names.roles, findings).into();
+        grants.push(of_auth(Grant::Roles(Roles { any }), findings.line(&at)));
+    }
+    let line = findings.line(at);
+    Access::Protected {
+        authn: Authn { issuers, line },
+        authz: Authz {
+            grants: grants.into(),
+            line,
+        },
+    }
+}
+
+/// Each has to be a scope-token (RFC 6749 section 3.3).
+pub(super) fn check_scopes(at: &ConfigPath, scopes: &[String], findings: &mut Findings<'_>) {
     for (index, scope) in scopes.iter().enumerate() {
-        // scope-token of RFC 6749 section 3.3
         let fits = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if scope.is_empty() || !scope.bytes().all(fits) {
             findings.error(
-                &at.key("scopes").index(index),
+                &at.index(index),
                 format!("`{scope}` is not a scope"),
                 "one scope an entry, without spaces",
             );
         }
     }
-    let asked_roles = roles.iter().enumerate().filter_map(|(index, name)| {
-        let found = names.roles.get(name);
+}
+
+/// The roles of these names.
+pub(super) fn asked_roles(
+    at: &ConfigPath,
+    asked: &[String],
+    roles: &BTreeMap<String, Role>,
+    findings: &mut Findings<'_>,
+) -> Vec<Role> {
+    let found = asked.iter().enumerate().filter_map(|(index, name)| {
+        let found = roles.get(name);
         if found.is_none() {
-            findings.unknown(
-                &at.key("roles").index(index),
-                "role",
-                "roles",
-                name,
-                names.roles.keys().map(String::as_str),
-            );
+            let known = roles.keys().map(String::as_str);
+            findings.unknown(&at.index(index), "role", "roles", name, known);
         }
         found.cloned()
     });
-    let asked_roles = asked_roles.collect();
-    let line = findings.line(at);
-    Access::Protected {
-        authn: Authn { issuers, line },
-        authz: Authz {
-            scopes: scopes.iter().map(|scope| scope.as_str().into()).collect(),
-            scope_challenge: scopes.join(" ").into(),
-            roles: asked_roles,
-            line,
-        },
-    }
+    found.collect()
 }
 
 fn action(
