@@ -26,6 +26,8 @@ pub mod proxy;
 pub mod running;
 
 pub mod pipeline;
+pub mod policy_test;
+pub mod question;
 
 pub mod denial;
 pub mod explanation;

@@ -4,15 +4,13 @@
 //! proxy runs: nothing is fetched and no clock is read: the description says when, and brings the keys of issuers that the
 //! configuration would fetch.
 
-mod described;
-mod token;
-
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::admin::{self, NOT_ASKED, Port};
 use super::{File, gateway, report};
+use crate::clock::UnixTime;
 use crate::config::parse::parse;
 use crate::denial::Denial;
 use crate::explanation::Explanation;
@@ -23,7 +21,7 @@ use crate::request::Request;
 use crate::telemetry::explanations::Kept;
 use crate::trace::{HEAD_REFUSED, Trace};
 use clap::Args;
-use described::{Described, Question};
+use crate::question::{Described, Question};
 
 /// Which decision.
 #[derive(Debug, Args)]
@@ -114,8 +112,10 @@ impl Explain {
             }
         };
         let base = request.parent().unwrap_or(Path::new(""));
+        let now = UnixTime::of_system();
         let question = described
-            .question(&gateway, base)
+            .facts()
+            .and_then(|facts| facts.ask(&gateway, base, now))
             .map_err(|why| io::Error::other(format!("{name}: {why}")))?;
         self.show(&decide(&gateway, &question)?)?;
         Ok(ExitCode::SUCCESS)
@@ -142,8 +142,9 @@ fn decide(gateway: &Gateway, question: &Question) -> io::Result<Explanation> {
             return Ok(Explanation::new(gateway, None, &trace, Some(&denial)));
         }
     };
+    let world = question.world(gateway, 1);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let verdict = runtime.block_on(gateway.admit(&request, &question.world, &mut trace));
+    let verdict = runtime.block_on(gateway.admit(&request, &world, &mut trace));
     let denial = verdict.as_ref().err();
     Ok(Explanation::new(gateway, Some(request.head()), &trace, denial))
 }

@@ -8,6 +8,7 @@ mod logging;
 mod prove;
 mod run;
 mod status;
+mod test;
 mod upgrade;
 mod version;
 
@@ -44,6 +45,8 @@ enum Verb {
     Prove(prove::Prove),
     /// Show how a decision came about: of a refused request, by its id, or offline of one that is described
     Explain(explain::Explain),
+    /// Run the tests that stand in the configuration
+    Test(test::Test),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the version
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Verb::Check(file) => check::check(&file),
         Verb::Prove(prove) => prove.run(),
         Verb::Explain(explain) => explain.run(),
+        Verb::Test(test) => test.run(),
         Verb::Schema => schema(),
         Verb::Version(version) => version.run(),
         Verb::Demo(demo) => demo.run(run::demo).map(|()| ExitCode::SUCCESS),

@@ -26,6 +26,7 @@ mod issuer;
 mod limit;
 mod listener;
 mod observe;
+mod policy_test;
 mod route;
 mod upstream;
 
@@ -44,6 +45,7 @@ pub use listener::{
     Certificate, Listener, Plaintext, Port, ProxyProtocol, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
+pub use policy_test::PolicyTest;
 pub use route::{Answer, Auth, BodyHandling, Match, Public, RequestRules, Respond, Route, WebSocket};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 
@@ -105,6 +107,9 @@ pub struct Config {
     pub groups: BTreeMap<String, Inherited>,
     /// What may be asked for. Anything else is refused.
     pub routes: Vec<Route>,
+    /// What becomes of requests: `durward test` holds the rest to it.
+    #[serde(default)]
+    pub tests: Vec<PolicyTest>,
 }
 
 /// Threads, shutdown and upgrade; most of it is handed to Pingora's `ServerConf`.

@@ -22,6 +22,7 @@ pub use policy::{Access, Action, Route, RouteId};
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
+use crate::policy_test::PolicyTest;
 use crate::upstream::Upstream;
 use certificates::Certificates;
 use connections::ConnectionLimits;
@@ -59,6 +60,8 @@ pub struct Gateway {
     pub records: Records,
     /// Threads, shutdown and upgrade.
     pub server: Server,
+    /// What becomes of requests.
+    pub tests: Box<[PolicyTest]>,
 }
 
 impl Gateway {

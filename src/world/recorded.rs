@@ -1,7 +1,10 @@
 //! The outside, as it was written down: for `explain` and for tests. Waits for nothing and fetches nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::{Keys, World};
 use crate::clock::UnixTime;
@@ -21,22 +24,25 @@ pub struct Recorded {
     pub windows: Vec<Windows>,
     /// What is remembered. Starts empty.
     pub verdicts: Verdicts,
+    /// Requests of each network.
+    pub asked: Mutex<HashMap<u128, u32>>,
 }
 
 impl Recorded {
-    /// At a time, with keys by index of issuer, and nothing counted or remembered yet.
+    /// At a time, with keys by index of issuer, and nothing counted or remembered yet. Limits can count so many callers.
     #[must_use]
-    pub fn new(gateway: &Gateway, now: UnixTime, keys: Vec<Option<Arc<KeySet>>>) -> Recorded {
+    pub fn new(gateway: &Gateway, now: UnixTime, keys: Vec<Option<Arc<KeySet>>>, callers: usize) -> Recorded {
         let windows = gateway
             .limits
             .iter()
-            .map(|limit| Windows::new(limit.requests, limit.window, 1))
+            .map(|limit| Windows::new(limit.requests, limit.window, callers.min(limit.max_keys)))
             .collect();
         Recorded {
             now,
             keys,
             windows,
             verdicts: Verdicts::default(),
+            asked: Mutex::default(),
         }
     }
 }
@@ -57,9 +63,12 @@ impl World for Recorded {
         self.keys(issuer)
     }
 
-    /// Nobody else asks.
-    fn flood(&self, _network: u128) -> u32 {
-        1
+    /// All in one second, for its time does not go on.
+    fn flood(&self, network: u128) -> u32 {
+        let mut asked = self.asked.lock();
+        let count = asked.entry(network).or_default();
+        *count = count.saturating_add(1);
+        *count
     }
 
     fn windows(&self, limit: usize) -> Option<&Windows> {

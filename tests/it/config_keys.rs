@@ -4,6 +4,7 @@
 //! the same by accident. The keys are those of the JSON Schema: one without a row fails, and so does a row without a key.
 
 mod callers;
+mod conditions;
 mod connections;
 mod limits;
 mod observe;
@@ -47,12 +48,13 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 7] {
+fn groups() -> [fn() -> Vec<Row>; 8] {
     [
         process::rows,
         sockets::rows,
         connections::rows,
         callers::rows,
+        conditions::rows,
         limits::rows,
         upstreams::rows,
         routes::rows,
@@ -96,6 +98,11 @@ fn keys_of_connections_matter() {
 #[test]
 fn keys_of_issuers_roles_and_identities_matter() {
     hold(&callers::rows());
+}
+
+#[test]
+fn keys_of_conditions_and_shadows_matter() {
+    hold(&conditions::rows());
 }
 
 #[test]

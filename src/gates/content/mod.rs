@@ -26,6 +26,8 @@ pub struct Content {
     pub types: Box<[Box<str>]>,
     /// How bodies are read.
     pub reading: Reading,
+    /// Whether the configuration says something of length or type, rather than leaving both as they are.
+    pub is_written: bool,
     /// Whether its word counts.
     pub mode: Mode,
     /// Line of the configuration that says so.

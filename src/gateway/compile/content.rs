@@ -28,6 +28,7 @@ pub(super) fn compile(
         body,
         body_timeout,
     } = rules;
+    let max_body_written = max_body.is_some();
     let max_body = max_body.map_or(MAX_BODY, |size| size.bytes());
     let most = memory::largest(body_memory);
     if max_body > MAX_MAX_BODY {
@@ -75,6 +76,7 @@ pub(super) fn compile(
             BodyHandling::Buffer => Reading::Whole { within },
             BodyHandling::Stream => Reading::Stream,
         },
+        is_written: max_body_written || content_types.is_some(),
         mode: super::conditions::mode(*mode),
         line: findings.line(at),
     }

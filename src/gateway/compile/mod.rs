@@ -15,6 +15,7 @@ mod matching;
 mod observe;
 mod routes;
 mod server;
+mod tests;
 mod upgrades;
 mod upstreams;
 
@@ -129,6 +130,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         defaults,
         groups,
         routes,
+        tests,
     } = config;
     let root = ConfigPath::root();
     if version != 1 {
@@ -177,6 +179,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         body_memory: server.body_memory,
     };
     let (routes, claims) = routes::compile(&routes, &names, findings);
+    let tests = tests::compile(&tests, &declared.issuers, &routes, findings);
     let (issuers, upstreams, limits) = (compiled_issuers, compiled_upstreams, compiled_limits);
     let router = Router::new(&claims)
         .map_err(|conflicts| routes::report(conflicts, &routes, findings))
@@ -202,5 +205,6 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         admin: admin?,
         records: records?,
         server,
+        tests: tests.into(),
     })
 }

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod h2;
 pub mod issuer;
 pub mod jose;
+pub mod mmdb;
 pub mod origin;
 pub mod ws;
 

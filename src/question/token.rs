@@ -2,6 +2,7 @@
 //! claims take the same way through the gates as a real token.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -27,7 +28,7 @@ pub(super) fn sign(
     issuer: &Issuer,
     mut claims: BTreeMap<String, Value>,
     now: UnixTime,
-) -> Result<(String, KeySet), String> {
+) -> Result<(String, Arc<KeySet>), String> {
     crypto::install();
     let defaults = [
         ("iss", json!(issuer.issuer)),
@@ -39,22 +40,67 @@ pub(super) fn sign(
     for (name, value) in defaults {
         claims.entry(name.to_owned()).or_insert(value);
     }
-    let algorithm = *issuer
-        .algorithms
-        .first()
-        .ok_or("the issuer allows no algorithm")?;
-    let (key, mut jwk) = key(algorithm).map_err(|why| format!("no key: {why}"))?;
-    let kid = "described";
-    if let Some(members) = jwk.as_object_mut() {
-        members.insert("kid".to_owned(), json!(kid));
-    }
-    let mut header = Header::new(algorithm);
-    header.kid = Some(kid.to_owned());
+    let signer = Signer::of(issuer)?;
+    let mut header = Header::new(signer.algorithm);
+    header.kid = Some(KID.to_owned());
     header.typ = issuer.token_types.example().map(str::to_owned);
-    let token = encode(&header, &claims, &key).map_err(|why| format!("token: {why}"))?;
-    let set = json!({ "keys": [jwk] }).to_string();
-    let set = KeySet::parse(set.as_bytes()).map_err(|why| format!("keys: {why}"))?;
-    Ok((format!("Bearer {token}"), set))
+    let token = encode(&header, &claims, &signer.key).map_err(|why| format!("token: {why}"))?;
+    Ok((format!("Bearer {token}"), signer.set.clone()))
+}
+
+const KID: &str = "described";
+
+/// A key of the moment, one for each algorithm in the life of the process.
+struct Signer {
+    algorithm: Algorithm,
+    key: EncodingKey,
+    set: Arc<KeySet>,
+}
+
+impl Signer {
+    /// With the algorithm of the issuer's whose keys are the quickest to make.
+    fn of(issuer: &Issuer) -> Result<&'static Signer, String> {
+        static ES256: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::ES256));
+        static ES384: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::ES384));
+        static EDDSA: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::EdDSA));
+        static RS256: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::RS256));
+        static RS384: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::RS384));
+        static RS512: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::RS512));
+        static PS256: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::PS256));
+        static PS384: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::PS384));
+        static PS512: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::PS512));
+        let known = [
+            (Algorithm::EdDSA, &EDDSA),
+            (Algorithm::ES256, &ES256),
+            (Algorithm::ES384, &ES384),
+            (Algorithm::RS256, &RS256),
+            (Algorithm::RS384, &RS384),
+            (Algorithm::RS512, &RS512),
+            (Algorithm::PS256, &PS256),
+            (Algorithm::PS384, &PS384),
+            (Algorithm::PS512, &PS512),
+        ];
+        let signer = known
+            .into_iter()
+            .find(|(algorithm, _)| issuer.algorithms.contains(algorithm))
+            .ok_or("the issuer allows no algorithm that tokens can be made with here")?
+            .1;
+        signer.as_ref().map_err(Clone::clone)
+    }
+
+    fn new(algorithm: Algorithm) -> Result<Signer, String> {
+        let (key, mut jwk) = key(algorithm).map_err(|why| format!("no key: {why}"))?;
+        if let Some(members) = jwk.as_object_mut() {
+            members.insert("kid".to_owned(), json!(KID));
+        }
+        let set = json!({ "keys": [jwk] }).to_string();
+        let set = KeySet::parse(set.as_bytes()).map_err(|why| format!("keys: {why}"))?;
+        Ok(Signer {
+            algorithm,
+            key,
+            set: Arc::new(set),
+        })
+    }
 }
 
 fn key(algorithm: Algorithm) -> Result<(EncodingKey, Value), ErrorStack> {

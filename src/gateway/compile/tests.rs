@@ -1,0 +1,62 @@
+//! `tests:`
+
+use super::findings::Findings;
+use crate::config;
+use crate::config::path::ConfigPath;
+use crate::gateway::Route;
+use crate::policy_test::PolicyTest;
+
+/// Most requests of one test.
+const MOST: u32 = 100_000;
+
+pub(super) fn compile(
+    tests: &[config::PolicyTest],
+    issuers: &[&str],
+    routes: &[Route],
+    findings: &mut Findings<'_>,
+) -> Vec<PolicyTest> {
+    let root = ConfigPath::root().key("tests");
+    let compiled = tests.iter().enumerate().map(|(index, test)| {
+        let at = root.index(index);
+        let config::PolicyTest {
+            name,
+            request,
+            times,
+            expect,
+            route,
+        } = test;
+        if name.trim().is_empty() {
+            findings.error(&at.key("name"), "the test says not what it claims", "");
+        }
+        let at_request = at.key("request");
+        if let Err(why) = request.numbered(1).facts() {
+            findings.error(&at_request, format!("not a request: {why}"), "");
+        }
+        let named = request.token.iter().map(|token| (at_request.key("token").key("issuer"), &token.issuer));
+        let given = request.keys.keys().map(|name| (at_request.key("keys").key(name), name));
+        for (at, name) in named.chain(given) {
+            if !issuers.contains(&name.as_str()) {
+                findings.unknown(&at, "issuer", "issuers", name, issuers.iter().copied());
+            }
+        }
+        let times = times.unwrap_or(1);
+        if !(1..=MOST).contains(&times) {
+            findings.error(&at.key("times"), format!("must be 1 to {MOST}"), "");
+        }
+        if let Some(route) = route
+            && !routes.iter().any(|known| *known.id == **route)
+        {
+            let known = routes.iter().map(|route| &*route.id);
+            findings.unknown(&at.key("route"), "route", "routes", route, known);
+        }
+        PolicyTest {
+            name: name.as_str().into(),
+            request: request.clone(),
+            times,
+            expect: expect.as_str().into(),
+            route: route.as_deref().map(Into::into),
+            line: findings.line(&at),
+        }
+    });
+    compiled.collect()
+}

@@ -1,0 +1,291 @@
+//! A request that somebody wrote down, and the question that it puts to a gateway: for `explain`, and for the tests that
+//! stand in a configuration.
+
+mod token;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
+use http::{Method, Uri, Version};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::clock::UnixTime;
+use crate::config::OneOrMany;
+use crate::gates::authn::KeysFrom;
+use crate::gates::authn::jwk::KeySet;
+use crate::gates::network::client_address;
+use crate::gateway::Gateway;
+use crate::head::{Head, Malformed, RawHead};
+use crate::request::{Peer, Request, TlsFacts};
+use crate::world::recorded::Recorded;
+
+/// Stands for the number of the request, where one is asked several times.
+const NUMBER: &str = "{n}";
+
+/// A request as somebody wrote it down.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Described {
+    /// Method.
+    pub method: String,
+    /// `https://HOST/PATH?QUERY`
+    pub url: String,
+    /// Header fields: a value, or a list of them.
+    #[serde(default)]
+    pub headers: BTreeMap<String, OneOrMany>,
+    /// `ADDRESS:PORT` of the socket's other end. Default: not known; in a test, 203.0.113.1:50000.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// The time of the decision, RFC 3339. Default: now; in a test, noon of 1 January 2026, UTC.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// Keys of issuers that the configuration would fetch: name → file with a key set.
+    #[serde(default)]
+    pub keys: BTreeMap<String, String>,
+    /// Instead of a token: what a good one would say.
+    #[serde(default)]
+    pub token: Option<Claimed>,
+}
+
+/// Claims of a token that is taken as verified.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Claimed {
+    /// Name of the issuer.
+    pub issuer: String,
+    /// What it says. `iss`, `aud`, `iat`, `exp` and `sub` are filled in where they are missing.
+    #[serde(default)]
+    pub claims: BTreeMap<String, serde_json::Value>,
+}
+
+/// A description that was understood; whom it is put to is still open.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    method: Method,
+    uri: Uri,
+    authority: Authority,
+    is_tls: bool,
+    headers: HeaderMap,
+    from: Option<SocketAddr>,
+    at: Option<UnixTime>,
+    keys: BTreeMap<String, String>,
+    token: Option<Claimed>,
+}
+
+/// A request and the evidence to decide it with.
+#[derive(Debug)]
+pub struct Question {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    peer: Peer,
+    now: UnixTime,
+    keys: Vec<Option<Arc<KeySet>>>,
+}
+
+/// The request as the gates see it.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    head: Head,
+    question: &'a Question,
+}
+
+impl Described {
+    /// Understands it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn facts(&self) -> Result<Facts, String> {
+        let Described {
+            method,
+            url,
+            headers,
+            from,
+            at,
+            keys,
+            token,
+        } = self;
+        let url: Uri = url.parse().map_err(|why| format!("url: {why}"))?;
+        let authority = url.authority().ok_or("url: it has no host")?.clone();
+        let mut fields = HeaderMap::new();
+        for (name, values) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|why| format!("headers: {why}"))?;
+            for value in values.as_slice() {
+                let value = HeaderValue::from_str(value).map_err(|why| format!("headers.{name}: {why}"))?;
+                fields.append(name.clone(), value);
+            }
+        }
+        if !fields.contains_key(HOST) {
+            let host = HeaderValue::from_str(authority.as_str()).map_err(|why| format!("url: {why}"))?;
+            fields.insert(HOST, host);
+        }
+        let at = match at {
+            None => None,
+            Some(text) => {
+                let time: jiff::Timestamp = text.parse().map_err(|why| format!("at: {why}"))?;
+                let millis = u64::try_from(time.as_millisecond()).map_err(|_| "at: before 1970")?;
+                Some(UnixTime::from_millis(millis))
+            }
+        };
+        let from: Option<SocketAddr> = from
+            .as_ref()
+            .map(|from| from.parse().map_err(|why| format!("from: {why}")))
+            .transpose()?;
+        Ok(Facts {
+            method: method.parse().map_err(|why| format!("method: {why}"))?,
+            uri: url
+                .path_and_query()
+                .map_or("/", |target| target.as_str())
+                .parse()
+                .map_err(|_| "url: no path")?,
+            authority,
+            is_tls: url.scheme_str() == Some("https"),
+            headers: fields,
+            from,
+            at,
+            keys: keys.clone(),
+            token: token.clone(),
+        })
+    }
+
+    /// Whether something in it depends on how often it was asked.
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        let claims = self.token.iter().flat_map(|token| token.claims.values());
+        self.from.as_ref().is_some_and(|from| from.contains(NUMBER))
+            || claims.filter_map(|claim| claim.as_str()).any(|text| text.contains(NUMBER))
+    }
+
+    /// The same, as the `n`th request: `{n}` in its address and in claims that are texts.
+    #[must_use]
+    pub fn numbered(&self, n: u32) -> Described {
+        let mut described = self.clone();
+        let n = n.to_string();
+        if let Some(from) = &mut described.from {
+            *from = from.replace(NUMBER, &n);
+        }
+        for claim in described.token.iter_mut().flat_map(|token| token.claims.values_mut()) {
+            if let serde_json::Value::String(text) = claim {
+                *text = text.replace(NUMBER, &n);
+            }
+        }
+        described
+    }
+}
+
+impl Facts {
+    /// Puts the question to a gateway, at this time unless the description has one of its own. Files are in `base`.
+    ///
+    /// # Errors
+    /// The gateway has no such issuer, or a file of keys cannot be read.
+    pub fn ask(self, gateway: &Gateway, base: &Path, now: UnixTime) -> Result<Question, String> {
+        let Facts {
+            method,
+            uri,
+            authority,
+            is_tls,
+            mut headers,
+            from,
+            at,
+            keys,
+            token,
+        } = self;
+        let now = at.unwrap_or(now);
+        let mut known = Vec::new();
+        for issuer in &gateway.issuers {
+            known.push(match (keys.get(&*issuer.name), &issuer.keys) {
+                (Some(file), _) => Some(Arc::new(read_keys(&base.join(file))?)),
+                (None, KeysFrom::Given(keys)) => Some(keys.clone()),
+                (None, KeysFrom::Url(_)) => None,
+            });
+        }
+        let issuer_of = |name: &str| {
+            let found = gateway.issuers.iter().position(|issuer| *issuer.name == *name);
+            found.ok_or_else(|| format!("the configuration has no issuer `{name}`"))
+        };
+        for name in keys.keys() {
+            issuer_of(name)?;
+        }
+        if let Some(Claimed { issuer, claims }) = token {
+            let index = issuer_of(&issuer)?;
+            let policy = gateway.issuers.get(index).ok_or("no such issuer")?;
+            let (value, set) = token::sign(&policy.jwt, claims, now)?;
+            headers.insert(
+                AUTHORIZATION,
+                HeaderValue::from_str(&value).map_err(|why| format!("token: {why}"))?,
+            );
+            if let Some(slot) = known.get_mut(index) {
+                *slot = Some(set);
+            }
+        }
+        let tls = is_tls.then(|| {
+            let sni = Some(authority.host().to_ascii_lowercase());
+            Arc::new(TlsFacts {
+                version: "TLSv1.3".to_owned(),
+                cipher: String::new(),
+                sni,
+            })
+        });
+        let client = from.map(|a| client_address(a.ip(), &headers, &gateway.trusted_proxies));
+        Ok(Question {
+            method,
+            uri,
+            headers,
+            peer: Peer {
+                address: from,
+                client,
+                tls,
+            },
+            now,
+            keys: known,
+        })
+    }
+}
+
+impl Question {
+    /// The request.
+    ///
+    /// # Errors
+    /// Its head is none.
+    pub fn request(&self) -> Result<Asked<'_>, Malformed> {
+        let head = Head::parse(RawHead {
+            method: &self.method,
+            uri: &self.uri,
+            version: Version::HTTP_11,
+            headers: &self.headers,
+            ended: false,
+        })?;
+        Ok(Asked { head, question: self })
+    }
+
+    /// The outside as the question has it, in which nothing was counted yet; with room to count so many callers apart.
+    #[must_use]
+    pub fn world(&self, gateway: &Gateway, callers: usize) -> Recorded {
+        Recorded::new(gateway, self.now, self.keys.clone(), callers)
+    }
+}
+
+impl Request for Asked<'_> {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        &self.question.headers
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.question.peer
+    }
+}
+
+fn read_keys(file: &Path) -> Result<KeySet, String> {
+    let at = |why: String| format!("keys: {}: {why}", file.display());
+    let json = std::fs::read(file).map_err(|why| at(why.to_string()))?;
+    KeySet::parse(&json).map_err(|why| at(why.to_string()))
+}
