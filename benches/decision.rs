@@ -140,7 +140,7 @@ fn decisions(c: &mut Criterion) {
         KeysFrom::Given(keys) => Some(Arc::clone(keys)),
         KeysFrom::Url(_) => None,
     };
-    let world = Recorded::new(&gateway, UnixTime::from_seconds(NOW + 1), vec![keys]);
+    let world = Recorded::new(&gateway, UnixTime::from_seconds(NOW + 1), vec![keys], 1);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let admit = |asked: &Asked| runtime.block_on(gateway.admit(asked, &world, &mut Trace::default()));
 

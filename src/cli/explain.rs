@@ -17,11 +17,11 @@ use crate::explanation::Explanation;
 use crate::gates::authn::crypto;
 use crate::gateway::Gateway;
 use crate::gateway::compile::hash;
+use crate::question::{Described, Question};
 use crate::request::Request;
 use crate::telemetry::explanations::Kept;
 use crate::trace::{HEAD_REFUSED, Trace};
 use clap::Args;
-use crate::question::{Described, Question};
 
 /// Which decision.
 #[derive(Debug, Args)]

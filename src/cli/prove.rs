@@ -51,6 +51,9 @@ fn print(proof: &Proof, file: &str, out: &mut impl Write) -> io::Result<()> {
             "      because: {} (owner: {}; route `{}`, {file}:{})",
             pattern.reason, pattern.owner, pattern.route, pattern.line
         )?;
+        for circumstance in &pattern.circumstances {
+            writeln!(out, "      only {circumstance}")?;
+        }
         for (what, except) in [("hosts", &pattern.except_hosts), ("paths", &pattern.except_paths)] {
             if !except.is_empty() {
                 writeln!(
@@ -64,18 +67,22 @@ fn print(proof: &Proof, file: &str, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\nLayers:")?;
     for route in &proof.routes {
         writeln!(out, "  {} ({file}:{})", route.route, route.line)?;
+        let one = |what: &Option<String>| what.iter().cloned().collect::<Vec<_>>();
         for (layer, what) in [
-            ("transport", &route.transport),
-            ("identity", &route.identity),
+            ("transport", &one(&route.transport)),
+            ("identity", &one(&route.identity)),
             ("authorization", &route.authorization),
-            ("traffic", &route.traffic),
-            ("data", &route.data),
+            ("traffic", &one(&route.traffic)),
+            ("data", &one(&route.data)),
         ] {
-            writeln!(
-                out,
-                "      {layer:<14} {}",
-                what.as_deref().unwrap_or("- absent -")
-            )?;
+            let mut layer = layer;
+            if what.is_empty() {
+                writeln!(out, "      {layer:<14} - absent -")?;
+            }
+            for what in what {
+                writeln!(out, "      {layer:<14} {what}")?;
+                layer = "";
+            }
         }
         if let Some(disabled) = &route.disabled {
             writeln!(out, "      DISABLED       {disabled}")?;

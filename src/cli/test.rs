@@ -76,7 +76,10 @@ fn tell(file: &str, test: &PolicyTest, outcome: &Outcome, out: &mut impl Write) 
     )?;
     let mut decision = Vec::new();
     outcome.decision.write(file, &mut decision)?;
-    for line in String::from_utf8_lossy(&decision).lines().filter(|line| !line.is_empty()) {
+    for line in String::from_utf8_lossy(&decision)
+        .lines()
+        .filter(|line| !line.is_empty())
+    {
         writeln!(out, "      {line}")?;
     }
     writeln!(out)

@@ -62,6 +62,8 @@ pub struct Gateway {
     pub server: Server,
     /// What becomes of requests.
     pub tests: Box<[PolicyTest]>,
+    /// What was declared and no route asks for, in sentences.
+    pub unused: Box<[String]>,
 }
 
 impl Gateway {

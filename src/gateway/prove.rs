@@ -44,6 +44,8 @@ pub struct PublicPattern {
     pub reason: String,
     /// Who answers for that.
     pub owner: String,
+    /// Circumstances that are asked for all the same. [`matches`](Self::matches) knows nothing of them.
+    pub circumstances: Vec<String>,
     /// Line of the marker.
     pub line: u32,
 }
@@ -59,8 +61,8 @@ pub struct RouteLayers {
     pub transport: Option<String>,
     /// Who may.
     pub identity: Option<String>,
-    /// What they must have been granted.
-    pub authorization: Option<String>,
+    /// What they must have been granted, and from where and when; each with the line that asks.
+    pub authorization: Vec<String>,
     /// How often.
     pub traffic: Option<String>,
     /// What may be sent.
@@ -139,6 +141,7 @@ fn pattern(gateway: &Gateway, entries: &[Entry], entry: &Entry) -> Option<Public
         route: route.id.to_string(),
         reason: public.reason.to_string(),
         owner: public.owner.to_string(),
+        circumstances: circumstances(route).collect(),
         line: public.line,
     })
 }
@@ -252,21 +255,20 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
 }
 
 /// Everything that is asked for, each with the line that asks.
-fn authorization(route: &Route) -> Option<String> {
+fn authorization(route: &Route) -> Vec<String> {
     let grants = match &route.access {
         Access::Protected { authz, .. } => &*authz.grants,
         Access::Public(_) => &[],
     };
-    let circumstances = route
-        .circumstances
+    let grants = grants
         .iter()
-        .map(|asked| (asked.describe(), asked.line));
-    let grants = grants.iter().map(|asked| (asked.describe(), asked.line));
-    let all: Vec<String> = circumstances
-        .chain(grants)
-        .map(|(what, line)| format!("{what}, line {line}"))
-        .collect();
-    (!all.is_empty()).then(|| all.join("; "))
+        .map(|asked| format!("{}, line {}", asked.describe(), asked.line));
+    circumstances(route).chain(grants).collect()
+}
+
+fn circumstances(route: &Route) -> impl Iterator<Item = String> {
+    let asked = route.circumstances.iter();
+    asked.map(|asked| format!("{}, line {}", asked.describe(), asked.line))
 }
 
 /// Gates whose word does not count.
@@ -362,5 +364,6 @@ fn findings(gateway: &Gateway) -> Vec<String> {
             findings.push(format!("upstream `{}` is used by no route", upstream.name));
         }
     }
+    findings.extend(gateway.unused.iter().cloned());
     findings
 }

@@ -105,7 +105,10 @@ impl Prepared<'_> {
     async fn decide(&self, gateway: &Gateway) -> Explanation {
         // with places to spare, so that nobody has to share one
         let callers = self.questions.len().saturating_mul(16);
-        let world = self.questions.first().map(|question| question.world(gateway, callers));
+        let world = self
+            .questions
+            .first()
+            .map(|question| question.world(gateway, callers));
         let mut trace = Trace::default();
         let mut last = Explanation::new(gateway, None, &trace, Some(&Denial::Internal));
         let Some(world) = world else { return last };
@@ -117,7 +120,8 @@ impl Prepared<'_> {
                 Ok(request) => {
                     let verdict = gateway.admit(&request, &world, &mut trace).await;
                     if is_last {
-                        last = Explanation::new(gateway, Some(request.head()), &trace, verdict.as_ref().err());
+                        last =
+                            Explanation::new(gateway, Some(request.head()), &trace, verdict.as_ref().err());
                     }
                 }
                 Err(why) => {

@@ -54,9 +54,10 @@ impl Mutant {
         let route = self.route.and_then(|index| gateway.routes.get(index));
         let route = route.map(|route| route.id.to_string());
         self.change.swap(gateway);
-        let mut concerned = tests.iter().zip(outcomes).filter(|(_, outcome)| {
-            outcome.holds && (route.is_none() || outcome.decision.route == route)
-        });
+        let mut concerned = tests
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| outcome.holds && (route.is_none() || outcome.decision.route == route));
         let is_noticed = concerned.any(|(test, _)| !test.run(gateway, runtime).holds);
         self.change.swap(gateway);
         is_noticed
@@ -137,7 +138,10 @@ pub fn mutants(gateway: &Gateway) -> Vec<Mutant> {
         of_route(gateway, index, route, &mut mutants);
     }
     for (index, limit) in gateway.limits.iter().enumerate() {
-        let by = gateway.routes.iter().find(|route| route.limits.list.contains(&index));
+        let by = gateway
+            .routes
+            .iter()
+            .find(|route| route.limits.list.contains(&index));
         if let Some(route) = by.filter(|_| limit.mode == Mode::Enforce) {
             mutants.push(Mutant {
                 what: format!("limit `{}` admits twice as many", limit.name),
@@ -169,7 +173,11 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
             let mut networks = networks.clone();
             networks.deny = Box::default();
             let looser = with(&route.circumstances, position, Circumstance::Networks(networks));
-            add("denies no network".to_owned(), asked.line, Change::Circumstances(index, looser));
+            add(
+                "denies no network".to_owned(),
+                asked.line,
+                Change::Circumstances(index, looser),
+            );
         }
     }
     if let Access::Protected { authn, authz } = &route.access {
@@ -178,10 +186,18 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
             owner: "durward test".into(),
             line: 0,
         });
-        add("without authentication".to_owned(), authn.line, Change::Access(index, public));
+        add(
+            "without authentication".to_owned(),
+            authn.line,
+            Change::Access(index, public),
+        );
         if authn.issuers.len() < gateway.issuers.len() {
             let all = (0..gateway.issuers.len()).collect();
-            add("takes tokens of every issuer".to_owned(), authn.line, Change::Issuers(index, all));
+            add(
+                "takes tokens of every issuer".to_owned(),
+                authn.line,
+                Change::Issuers(index, all),
+            );
         }
         for (position, asked) in enforced(&authz.grants) {
             let change = Change::Grants(index, without(&authz.grants, position));
@@ -194,7 +210,10 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
     }
     let limits = &route.limits;
     for (position, limit) in limits.list.iter().enumerate() {
-        let limit = gateway.limits.get(*limit).filter(|limit| limit.mode == Mode::Enforce);
+        let limit = gateway
+            .limits
+            .get(*limit)
+            .filter(|limit| limit.mode == Mode::Enforce);
         if let Some(limit) = limit {
             let change = Change::Limits(index, without(&limits.list, position));
             add(format!("without limit `{}`", limit.name), limits.line, change);
@@ -202,13 +221,25 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
     }
     let content = &route.content;
     if content.is_written && content.mode == Mode::Enforce {
-        add("takes bodies of any length".to_owned(), content.line, Change::MaxBody(index, u64::MAX));
+        add(
+            "takes bodies of any length".to_owned(),
+            content.line,
+            Change::MaxBody(index, u64::MAX),
+        );
         if !content.types.iter().any(|kind| **kind == *content::ANY) {
             let any = Box::new([content::ANY.into()]);
-            add("takes bodies of any type".to_owned(), content.line, Change::Types(index, any));
+            add(
+                "takes bodies of any type".to_owned(),
+                content.line,
+                Change::Types(index, any),
+            );
         }
     }
-    if let Some(websocket) = route.websocket.as_ref().filter(|websocket| !websocket.origins.is_empty()) {
+    if let Some(websocket) = route
+        .websocket
+        .as_ref()
+        .filter(|websocket| !websocket.origins.is_empty())
+    {
         let any = Change::Origins(index, Box::default());
         add("takes WebSockets of any origin".to_owned(), websocket.line, any);
     }
@@ -220,15 +251,24 @@ fn looser(grant: &Grant) -> Vec<(String, Grant)> {
     match grant {
         Grant::Scopes(scopes) => several(scopes.all.len())
             .filter_map(|position| {
-                let rest: Vec<String> = without(&scopes.all, position).iter().map(ToString::to_string).collect();
-                Some((scopes.all.get(position)?.to_string(), Grant::Scopes(Scopes::new(&rest))))
+                let rest: Vec<String> = without(&scopes.all, position)
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
+                Some((
+                    scopes.all.get(position)?.to_string(),
+                    Grant::Scopes(Scopes::new(&rest)),
+                ))
             })
             .collect(),
         Grant::Permissions(permissions) => several(permissions.all.len())
             .filter_map(|position| {
                 let mut rest = permissions.clone();
                 rest.all = without(&permissions.all, position);
-                Some((permissions.all.get(position)?.to_string(), Grant::Permissions(rest)))
+                Some((
+                    permissions.all.get(position)?.to_string(),
+                    Grant::Permissions(rest),
+                ))
             })
             .collect(),
         Grant::ClaimMatches(matches) => several(matches.all.len())
@@ -244,7 +284,10 @@ fn looser(grant: &Grant) -> Vec<(String, Grant)> {
 }
 
 fn enforced<T>(asked: &[Asked<T>]) -> impl Iterator<Item = (usize, &Asked<T>)> {
-    asked.iter().enumerate().filter(|(_, asked)| asked.mode == Mode::Enforce)
+    asked
+        .iter()
+        .enumerate()
+        .filter(|(_, asked)| asked.mode == Mode::Enforce)
 }
 
 fn without<T: Clone>(list: &[T], position: usize) -> Box<[T]> {

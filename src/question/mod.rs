@@ -158,7 +158,9 @@ impl Described {
     pub fn is_numbered(&self) -> bool {
         let claims = self.token.iter().flat_map(|token| token.claims.values());
         self.from.as_ref().is_some_and(|from| from.contains(NUMBER))
-            || claims.filter_map(|claim| claim.as_str()).any(|text| text.contains(NUMBER))
+            || claims
+                .filter_map(|claim| claim.as_str())
+                .any(|text| text.contains(NUMBER))
     }
 
     /// The same, as the `n`th request: `{n}` in its address and in claims that are texts.
@@ -169,7 +171,11 @@ impl Described {
         if let Some(from) = &mut described.from {
             *from = from.replace(NUMBER, &n);
         }
-        for claim in described.token.iter_mut().flat_map(|token| token.claims.values_mut()) {
+        for claim in described
+            .token
+            .iter_mut()
+            .flat_map(|token| token.claims.values_mut())
+        {
             if let serde_json::Value::String(text) = claim {
                 *text = text.replace(NUMBER, &n);
             }

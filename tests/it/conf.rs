@@ -8,10 +8,10 @@ use crate::golden;
 use crate::support::gateway::binary;
 use crate::support::{Authority, Folder};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Certificates for the names that the files use, as `certs/dev-ca` lays them out.
-fn certificates() -> Folder {
+pub fn certificates() -> Folder {
     let (folder, authority) = (Folder::new(), Authority::new());
     let leaf = authority.leaf(&["localhost", "api.localhost", "127.0.0.1"]);
     folder.write("tls.crt", leaf.certificate);

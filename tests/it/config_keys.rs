@@ -8,6 +8,7 @@ mod conditions;
 mod connections;
 mod limits;
 mod observe;
+mod policy_tests;
 mod process;
 mod routes;
 pub mod schema;
@@ -48,7 +49,7 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 8] {
+fn groups() -> [fn() -> Vec<Row>; 9] {
     [
         process::rows,
         sockets::rows,
@@ -56,6 +57,7 @@ fn groups() -> [fn() -> Vec<Row>; 8] {
         callers::rows,
         conditions::rows,
         limits::rows,
+        policy_tests::rows,
         upstreams::rows,
         routes::rows,
     ]
@@ -103,6 +105,11 @@ fn keys_of_issuers_roles_and_identities_matter() {
 #[test]
 fn keys_of_conditions_and_shadows_matter() {
     hold(&conditions::rows());
+}
+
+#[test]
+fn keys_of_policy_tests_matter() {
+    hold(&policy_tests::rows());
 }
 
 #[test]

@@ -298,6 +298,7 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
         keys: Vec::new(),
         windows: Vec::new(),
         verdicts: Verdicts::default(),
+        asked: Default::default(),
     });
     let mut headers = HeaderMap::new();
     headers.insert("host", sent.host.parse().unwrap());

@@ -16,6 +16,7 @@ mod observe;
 mod routes;
 mod server;
 mod tests;
+mod unused;
 mod upgrades;
 mod upstreams;
 
@@ -178,7 +179,25 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         upstreams: &compiled_upstreams,
         body_memory: server.body_memory,
     };
-    let (routes, claims) = routes::compile(&routes, &names, findings);
+    let unused = unused::Declared {
+        roles: roles.keys().map(String::as_str).collect(),
+        conditions: conditions.keys().map(String::as_str).collect(),
+        groups: groups.keys().map(String::as_str).collect(),
+        grouped: routes
+            .iter()
+            .flat_map(|route| &route.groups)
+            .map(String::as_str)
+            .collect(),
+    };
+    let (compiled_routes, claims) = routes::compile(&routes, &names, findings);
+    let unused = unused::report(
+        &unused,
+        &compiled_issuers,
+        &compiled_limits,
+        &compiled_routes,
+        findings,
+    );
+    let routes = compiled_routes;
     let tests = tests::compile(&tests, &declared.issuers, &routes, findings);
     let (issuers, upstreams, limits) = (compiled_issuers, compiled_upstreams, compiled_limits);
     let router = Router::new(&claims)
@@ -206,5 +225,6 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         records: records?,
         server,
         tests: tests.into(),
+        unused: unused.into(),
     })
 }

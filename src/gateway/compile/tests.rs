@@ -32,8 +32,14 @@ pub(super) fn compile(
         if let Err(why) = request.numbered(1).facts() {
             findings.error(&at_request, format!("not a request: {why}"), "");
         }
-        let named = request.token.iter().map(|token| (at_request.key("token").key("issuer"), &token.issuer));
-        let given = request.keys.keys().map(|name| (at_request.key("keys").key(name), name));
+        let named = request
+            .token
+            .iter()
+            .map(|token| (at_request.key("token").key("issuer"), &token.issuer));
+        let given = request
+            .keys
+            .keys()
+            .map(|name| (at_request.key("keys").key(name), name));
         for (at, name) in named.chain(given) {
             if !issuers.contains(&name.as_str()) {
                 findings.unknown(&at, "issuer", "issuers", name, issuers.iter().copied());

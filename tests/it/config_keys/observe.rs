@@ -46,6 +46,13 @@ pub fn check_in(folder: &Folder, config: &str, environment: &[(&str, &str)]) -> 
     first.to_owned()
 }
 
+/// What `durward test` says.
+pub fn test(config: &str) -> String {
+    let (said, faults) = run(&["test"], config, &Folder::new(), &[]);
+    assert!(!said.is_empty(), "{faults}\n{config}");
+    said
+}
+
 /// What `prove` says.
 pub fn prove(config: &str) -> Value {
     let (printed, said) = run(&["prove", "--json"], config, &Folder::new(), &[]);
