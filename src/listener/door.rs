@@ -5,7 +5,6 @@
 //! that very moment has not had the time to send its first: it is given a moment, so that no request is lost.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{ALPN, GetSocketDigest, Shutdown, SocketDigest, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::{Error, ErrorType, Result};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use super::connection::{Connection, Ended, Stage};
@@ -213,16 +212,14 @@ async fn refuse(mut guarded: Box<Guarded>, denial: Denial) {
     let body = refusal.body();
     let answer = refusal.answer(&body);
     refusal.record(&guarded.connection.registry, body.len());
-    let stream = &mut guarded.inner;
     guarded
         .connection
         .enter(Stage::Closing, Some(Duration::from_secs(2)));
     let sent = async {
-        stream.write_all(&answer).await?;
-        stream.flush().await?;
-        std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx)).await
+        guarded.inner.write_all(&answer).await?;
+        guarded.inner.flush().await
     };
     if sent.await.is_ok() {
-        guarded.linger().await;
+        guarded.end().await;
     }
 }
