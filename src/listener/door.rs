@@ -17,7 +17,7 @@ use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{ALPN, GetSocketDigest, Shutdown, SocketDigest, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::{Error, ErrorType, Result};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use super::connection::{Connection, Ended, Stage};
@@ -67,7 +67,17 @@ impl PreTlsProcess for BeforeTls {
         match receive(&self.0, stream).await {
             Ok(connection) => {
                 connection.move_to(Stage::Handshake);
-                Ok(())
+                match stream.read_u8().await {
+                    Ok(byte) => {
+                        stream.rewind(&[byte]);
+                        Ok(())
+                    }
+                    Err(why) => {
+                        // who only looks whether somebody listens has not failed at anything
+                        connection.move_to(Stage::Busy);
+                        Error::e_because(ErrorType::AcceptError, "nothing was said", why)
+                    }
+                }
             }
             Err(why) => Error::e_explain(ErrorType::AcceptError, format!("not taken: {why:?}")),
         }
@@ -104,7 +114,8 @@ async fn receive(
             Ok(Source::Proxy) => is_own = true,
             Err(why) => {
                 let _ = connection.client.set(peer.ip().to_canonical());
-                if why.kind() == io::ErrorKind::InvalidData || connection.ended().is_none() {
+                // one that says nothing and leaves is its health check
+                if why.kind() == io::ErrorKind::InvalidData {
                     registry.refused(connection.listener, Refused::ProxyHeader);
                 }
                 return Err(Refused::ProxyHeader);
