@@ -21,6 +21,8 @@ pub type Verdict<T = ()> = Result<T, Denial>;
 pub enum Denial {
     /// The head can be understood in more than one way.
     Malformed(Malformed),
+    /// The head was not at its end when its time was.
+    HeadTooSlow,
     /// Plain HTTP carried something that must not cross the network unprotected (S10).
     PlainHttp(PlainHttp),
     /// No route has this host and path.
@@ -174,12 +176,18 @@ impl Gate {
     }
 }
 
+impl From<Malformed> for Denial {
+    fn from(why: Malformed) -> Denial {
+        Denial::Malformed(why)
+    }
+}
+
 impl Denial {
     /// Which gate refuses so.
     #[must_use]
     pub fn gate(&self) -> Gate {
         match self {
-            Denial::Malformed(_) | Denial::PlainHttp(_) => Gate::Head,
+            Denial::Malformed(_) | Denial::HeadTooSlow | Denial::PlainHttp(_) => Gate::Head,
             Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
             Denial::Unauthenticated(_) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
             Denial::Forbidden(_) => Gate::Authz,
@@ -196,6 +204,11 @@ impl Denial {
     pub fn status(&self) -> StatusCode {
         match self {
             Denial::Malformed(Malformed::Method) => StatusCode::METHOD_NOT_ALLOWED,
+            Denial::Malformed(Malformed::Version) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Denial::Malformed(Malformed::HeadTooLarge | Malformed::TooManyFields) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            Denial::HeadTooSlow => StatusCode::REQUEST_TIMEOUT,
             Denial::Malformed(_) => StatusCode::BAD_REQUEST,
             Denial::PlainHttp(_) | Denial::Forbidden(_) => StatusCode::FORBIDDEN,
             Denial::NoRoute => StatusCode::NOT_FOUND,
@@ -241,6 +254,7 @@ impl Denial {
     pub fn reason(&self) -> &'static str {
         match self {
             Denial::Malformed(why) => why.reason(),
+            Denial::HeadTooSlow => "head_too_slow",
             Denial::PlainHttp(PlainHttp::Credential) => "plaintext_credential",
             Denial::PlainHttp(PlainHttp::Body) => "plaintext_body",
             Denial::NoRoute => "route_unknown",
@@ -289,6 +303,8 @@ impl Denial {
     pub fn code(&self) -> &'static str {
         match self {
             Denial::Malformed(Malformed::Method) => "method_not_allowed",
+            Denial::Malformed(Malformed::HeadTooLarge | Malformed::TooManyFields) => "head_too_large",
+            Denial::Malformed(Malformed::Version) => self.reason(),
             Denial::Malformed(_) => "request_malformed",
             Denial::Unauthenticated(why) => why.public_code(),
             Denial::Forbidden(Forbidden::Scope(_)) => "insufficient_scope",
@@ -302,7 +318,8 @@ impl Denial {
                 | UpstreamError::Malformed => "upstream_unavailable",
                 UpstreamError::Failed(_) => "upstream_failed",
             },
-            Denial::PlainHttp(_)
+            Denial::HeadTooSlow
+            | Denial::PlainHttp(_)
             | Denial::NoRoute
             | Denial::MethodNotAllowed(_)
             | Denial::Flooded
@@ -319,6 +336,11 @@ impl Denial {
     pub fn detail(&self) -> &'static str {
         match self {
             Denial::Malformed(Malformed::Method) => "This method is not served here.",
+            Denial::Malformed(Malformed::Version) => "This version of HTTP is not spoken here.",
+            Denial::Malformed(Malformed::HeadTooLarge | Malformed::TooManyFields) => {
+                "The head of the request is larger than it may be."
+            }
+            Denial::HeadTooSlow => "The head of the request did not come in time.",
             Denial::Malformed(_) => "The request can be understood in more than one way, or not at all.",
             Denial::PlainHttp(PlainHttp::Credential) => {
                 "A credential was sent over plain HTTP. It has to be considered exposed: replace it, and use HTTPS."
@@ -425,6 +447,7 @@ impl Denial {
         matches!(
             self,
             Denial::Malformed(_)
+                | Denial::HeadTooSlow
                 | Denial::Upgrade(_)
                 | Denial::Upstream(_)
                 | Denial::Content(

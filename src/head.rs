@@ -20,7 +20,8 @@ pub(crate) use authority::is_name as is_host_name;
 pub use framing::BodyLength;
 pub use path::CanonicalPath;
 pub(crate) use path::canonical as canonical_path;
-pub use wire::check_wire;
+pub(crate) use wire::is_tchar;
+pub use wire::{HeadReader, WireHead, WireLimits};
 
 /// Why a head is not understood in exactly one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,8 +60,21 @@ pub enum Malformed {
     Connection,
     /// CONNECT or TRACE.
     Method,
-    /// Lines that do not end in CRLF, folded lines, or blanks where none belong (RFC 9112 sections 2 to 5).
+    /// Lines that do not end in CRLF, folded lines, control characters, or blanks where none belong (RFC 9112 sections 2
+    /// to 5).
     Syntax,
+    /// Neither HTTP/1.0 nor HTTP/1.1 nor HTTP/2.
+    Version,
+    /// The head has more bytes than it may.
+    HeadTooLarge,
+    /// The head has more fields than it may.
+    TooManyFields,
+    /// A chunk whose size or end is not spelled as RFC 9112 section 7.1 spells it, or that has an extension.
+    Chunk,
+    /// A stream of HTTP/2 that could not become a request, or was reset before it did.
+    Stream,
+    /// A trailer field that is not well-formed, or that no trailer may hold (RFC 9110 section 6.5.1).
+    Trailer,
 }
 
 impl Malformed {
@@ -84,6 +98,12 @@ impl Malformed {
         Malformed::Connection,
         Malformed::Method,
         Malformed::Syntax,
+        Malformed::Version,
+        Malformed::HeadTooLarge,
+        Malformed::TooManyFields,
+        Malformed::Chunk,
+        Malformed::Trailer,
+        Malformed::Stream,
     ];
 
     /// Stable word for records, metrics and problem documents.
@@ -108,6 +128,12 @@ impl Malformed {
             Malformed::Connection => "connection_nomination",
             Malformed::Method => "method_forbidden",
             Malformed::Syntax => "head_syntax",
+            Malformed::Version => "version_not_supported",
+            Malformed::HeadTooLarge => "head_too_large",
+            Malformed::TooManyFields => "too_many_fields",
+            Malformed::Chunk => "chunk_malformed",
+            Malformed::Stream => "http2_stream",
+            Malformed::Trailer => "trailer_malformed",
         }
     }
 }

@@ -34,7 +34,7 @@ impl Log for Messages {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
+        if self.enabled(record.metadata()) && !is_counted(record) {
             let time = timestamp(UnixTime::of_system());
             let (level, target) = (record.level(), record.target());
             // one line a message, whatever is in it
@@ -52,6 +52,16 @@ impl Log for Messages {
     }
 
     fn flush(&self) {}
+}
+
+/// What Pingora says of each connection that is not taken, or whose handshake fails: those are counted by reason, and
+/// anybody can make as many as they like.
+fn is_counted(record: &Record<'_>) -> bool {
+    record.target() == "pingora_core::services::listening"
+        && record.args().as_str().map_or_else(
+            || record.args().to_string().starts_with("Downstream handshake"),
+            |text| text.starts_with("Downstream handshake"),
+        )
 }
 
 /// Parts of Pingora that see sockets, handshakes and signals, and no request.

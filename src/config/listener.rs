@@ -20,6 +20,18 @@ pub struct Listener {
     /// Proxy plain HTTP: only behind something else that terminates TLS.
     #[serde(default)]
     pub plaintext: Option<Plaintext>,
+    /// Take the client's address from a PROXY protocol header, version 1 or 2.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// Who sends PROXY protocol headers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// Networks whose connections begin with a header; without one they are closed. From elsewhere it is no header, but a
+    /// malformed request.
+    pub from: Vec<Text>,
 }
 
 /// TLS of a listener.

@@ -20,6 +20,7 @@ mod secrecy;
 mod suggest;
 mod yaml;
 
+mod connection;
 mod issuer;
 mod limit;
 mod listener;
@@ -32,10 +33,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use connection::{Connections, Http2};
 pub use issuer::{ClaimPaths, Issuer, Jwks, OneOrMany};
 pub use limit::{Flood, Limit};
 pub use listener::{
-    Certificate, Listener, Plaintext, Port, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
+    Certificate, Listener, Plaintext, Port, ProxyProtocol, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget};
 pub use route::{Answer, Auth, BodyHandling, Match, Public, RequestRules, Respond, Route, WebSocket};
@@ -61,6 +63,9 @@ pub struct Config {
     pub records: Records,
     /// The sockets that clients connect to.
     pub listeners: Vec<Listener>,
+    /// What their connections may cost.
+    #[serde(default)]
+    pub connections: Connections,
     /// Networks whose `X-Forwarded-For` is believed, right to left. Default: none.
     #[serde(default)]
     pub trusted_proxies: Vec<Text>,

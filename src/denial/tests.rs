@@ -7,6 +7,7 @@ fn every_denial() -> Vec<Denial> {
     let mut all: Vec<Denial> = Malformed::ALL.iter().map(|m| Denial::Malformed(*m)).collect();
     all.extend(AuthnError::ALL.iter().map(|e| Denial::Unauthenticated(*e)));
     all.extend([
+        Denial::HeadTooSlow,
         Denial::PlainHttp(PlainHttp::Credential),
         Denial::PlainHttp(PlainHttp::Body),
         Denial::NoRoute,

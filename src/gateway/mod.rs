@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod compile;
+pub mod connections;
 pub mod live;
 pub mod policy;
 pub mod prove;
@@ -13,6 +14,7 @@ pub mod router;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -24,6 +26,7 @@ use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
 use crate::upstream::Upstream;
 use certificates::Certificates;
+use connections::ConnectionLimits;
 use router::Router;
 
 /// The compiled configuration.
@@ -48,6 +51,8 @@ pub struct Gateway {
     pub upstreams: Box<[Upstream]>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Box<[IpNet]>,
+    /// What clients' connections may cost.
+    pub connections: Arc<ConnectionLimits>,
     /// The sockets.
     pub listeners: Box<[Listener]>,
     /// Where metrics and health are served.
@@ -86,6 +91,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What for.
     pub purpose: Purpose,
+    /// Networks whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: Box<[IpNet]>,
 }
 
 /// What a socket is for.

@@ -131,6 +131,9 @@ fn differences(running: &Gateway, new: &Gateway) -> Vec<&'static str> {
     if fixed(running) != fixed(new) {
         differences.push("`listeners` differ in address, purpose, TLS versions, suites or HTTP/2");
     }
+    if running.connections.of_http2() != new.connections.of_http2() {
+        differences.push("`connections.max_head` or `connections.http2.max_concurrent_streams` differ");
+    }
     if running.admin != new.admin {
         differences.push("`admin.address` differs");
     }

@@ -91,7 +91,7 @@ impl Value {
 }
 
 /// Checks `name[:port]` and returns the length of the name.
-fn check(text: &str) -> Result<usize, Malformed> {
+pub(super) fn check(text: &str) -> Result<usize, Malformed> {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, after) = rest.split_once(']').ok_or(Malformed::Host)?;

@@ -6,7 +6,7 @@
 
 use http::header::{CONNECTION, HeaderMap};
 
-use super::Malformed;
+use super::{Malformed, is_tchar};
 
 /// Options taken at most. Pingora refuses more, but only once it has a connection to the upstream.
 const MAX_OPTIONS: usize = 9;
@@ -46,11 +46,6 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), Malformed> {
         }
     }
     Ok(())
-}
-
-/// RFC 9110 section 5.6.2
-fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

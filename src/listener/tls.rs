@@ -1,7 +1,7 @@
 //! TLS of a listener: versions, suites, the certificate by name, and the facts that requests are judged by.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use http::HeaderValue;
@@ -12,6 +12,7 @@ use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ext;
 
+use super::Connection;
 use crate::gateway::live::Live;
 use crate::gateway::{Purpose, TlsPolicy};
 use crate::request::TlsFacts;
@@ -23,6 +24,8 @@ pub struct Secured {
     pub facts: Arc<TlsFacts>,
     /// Strict-Transport-Security of this listener.
     pub hsts: HeaderValue,
+    /// The connection, where requests on it are told apart by the application alone: of HTTP/2.
+    pub(crate) connection: OnceLock<Arc<Connection>>,
 }
 
 /// Looks everything up in the snapshot of the moment: a new certificate serves the next handshake.
@@ -68,6 +71,7 @@ impl TlsAccept for Handshakes {
         Some(Arc::new(Secured {
             facts: Arc::new(facts),
             hsts,
+            connection: OnceLock::new(),
         }))
     }
 }

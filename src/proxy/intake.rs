@@ -13,7 +13,7 @@ use crate::denial::{ContentError, Denial, Verdict};
 use crate::gates::content::BodyPlan;
 use crate::gates::network::client_address;
 use crate::gateway::Action;
-use crate::head::{Head, Malformed, RawHead, check_wire};
+use crate::head::{Head, Malformed, RawHead};
 use crate::listener::tls::Secured;
 use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
@@ -22,6 +22,8 @@ use crate::telemetry::traceparent::TraceContext;
 /// Decides, and answers everything that does not go upstream. `true`: answered.
 pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
     ctx.peer = peer(session, ctx);
+    // of each part of an answer; a window that stays closed is no reason to hold on to it
+    session.set_write_timeout(Some(ctx.gateway().connections.write_timeout));
     let traceparent = session
         .req_header()
         .headers
@@ -83,6 +85,10 @@ impl Request for Live<'_> {
 
 async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted> {
     let head = read_head(session.as_downstream_mut()).map_err(Denial::Malformed)?;
+    // of HTTP/1, the door has counted them
+    if session.req_header().headers.len() > usize::from(ctx.gateway().connections.head.fields) {
+        return Err(Denial::Malformed(Malformed::TooManyFields));
+    }
     let request = session.req_header();
     let live = Live {
         head: &head,
@@ -98,12 +104,9 @@ async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted>
     verdict
 }
 
-/// The canonical head of what was read; for HTTP/1, the client's very bytes are judged too.
+/// The canonical head of what was read. The very bytes of an HTTP/1 head were judged before, at the door.
 pub(super) fn read_head(session: &mut ServerSession) -> Result<Head, Malformed> {
     let ended = session.is_body_empty();
-    if let Some(http1) = session.as_http1() {
-        check_wire(&http1.get_headers_raw_bytes())?;
-    }
     let request = session.req_header();
     Head::parse(RawHead {
         method: &request.method,
@@ -124,6 +127,9 @@ fn peer(session: &Session, ctx: &mut RequestCtx) -> Peer {
         .and_then(|digest| digest.ssl_digest.as_ref())
         .and_then(|tls| tls.extension.get::<Secured>());
     ctx.hsts = secured.map(|secured| secured.hsts.clone());
+    if let Some(connection) = secured.and_then(|secured| secured.connection.get()) {
+        connection.begin();
+    }
     let headers = &session.req_header().headers;
     let client = address.map(|address| client_address(address.ip(), headers, &ctx.gateway().trusted_proxies));
     Peer {

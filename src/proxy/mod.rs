@@ -25,6 +25,7 @@ use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::RequestCtx;
+pub(crate) use reply::problem;
 
 use crate::gateway::live::Live;
 use crate::telemetry::Telemetry;

@@ -98,7 +98,7 @@ fn value(text: &str) -> Result<HeaderValue> {
 }
 
 /// The problem document (RFC 9457) that tells a client why.
-pub(super) fn problem(denial: &Denial, id: Uuid) -> Bytes {
+pub(crate) fn problem(denial: &Denial, id: Uuid) -> Bytes {
     let (status, code) = (denial.status(), denial.code());
     let mut document = Vec::with_capacity(DOCUMENT);
     let mut object = Object::new(&mut document);

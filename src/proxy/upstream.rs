@@ -21,6 +21,7 @@ use crate::gates::authn::AuthnError;
 use crate::gates::content::BodyPlan;
 use crate::head::Malformed;
 use crate::identity::Identity;
+use crate::listener::Fault;
 use crate::pipeline::Admitted;
 
 /// Fields that we add at most, as a hint.
@@ -241,6 +242,10 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Reque
 fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     if let Some(denial) = ctx.denied() {
         return Some(denial.clone());
+    }
+    if let Some(denial) = Fault::behind(error) {
+        // refused at the door, in the middle of the body
+        return Some(denial);
     }
     let etype = error.etype();
     match error.esource() {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
-use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig, Listeners};
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
@@ -29,7 +30,8 @@ use crate::gates::authn::{KeysFrom, crypto};
 use crate::gateway::live::Live;
 use crate::gateway::reload::Watched;
 use crate::gateway::{Gateway, Purpose};
-use crate::listener::door::Door;
+use crate::listener::door::{BeforeTls, Door};
+use crate::listener::registry::{Registry, Watchdog};
 use crate::listener::tls;
 use crate::proxy::Durward;
 use crate::proxy::redirect::Redirect;
@@ -161,7 +163,12 @@ fn add_listeners(
     // never passed on: left to Pingora, it would be refused without a record and with its name
     options.allow_connect_method_proxying = true;
     http.server_options = Some(options);
-    let mut proxy = Service::new("proxy".to_owned(), Door::new(http));
+    http.h2_options = Some(http2_options(&running.gateway));
+    let registry = Arc::new(Registry::new(live.clone(), telemetry.clone()));
+    let mut listeners = Listeners::new();
+    listeners.set_pre_tls_callback(Arc::new(BeforeTls(registry.clone())));
+    let door = Door::new(http, registry.clone());
+    let mut proxy = Service::with_listeners("proxy".to_owned(), listeners, door);
     let mut proxies = false;
     for (index, listener) in running.gateway.listeners.iter().enumerate() {
         let address = listener.address.to_string();
@@ -181,7 +188,10 @@ fn add_listeners(
                     live: live.clone(),
                     telemetry: telemetry.clone(),
                 };
-                let mut service = Service::new(format!("redirect {address}"), redirect);
+                let mut service = Service::new(
+                    format!("redirect {address}"),
+                    Door::new(redirect, registry.clone()),
+                );
                 service.threads = Some(1);
                 service.add_listener(socket);
                 server.add_service(service);
@@ -191,6 +201,7 @@ fn add_listeners(
     if proxies {
         server.add_service(proxy);
     }
+    server.add_service(background_service("watchdog", Watchdog(registry)));
     let mut admin = Service::new(
         "admin".to_owned(),
         Admin {
@@ -202,6 +213,18 @@ fn add_listeners(
     admin.add_tcp(&running.gateway.admin.to_string());
     server.add_service(admin);
     Ok(())
+}
+
+/// What the library behind HTTP/2 bounds by itself.
+fn http2_options(gateway: &Gateway) -> H2Options {
+    let limits = &gateway.connections;
+    let narrow = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    let mut options = default_h2_options();
+    options.max_header_list_size(narrow(limits.head.bytes));
+    options.max_concurrent_streams(limits.max_concurrent_streams);
+    // streams that we reset for what the client did on them (MadeYouReset), beyond those that it resets itself
+    options.max_local_error_reset_streams(Some(64));
+    options
 }
 
 /// Keeps the issuers' keys fresh.

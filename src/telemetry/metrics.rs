@@ -9,6 +9,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::connections::ConnectionMetrics;
 use super::labels::Names;
 use super::state::State;
 use crate::denial::{Denial, UpstreamError};
@@ -23,6 +24,8 @@ const BOUNDS: [f64; 14] = [
 /// All metrics of the gateway.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Of connections.
+    pub connections: ConnectionMetrics,
     registry: Registry,
     duration: HistogramVec,
     decisions: IntCounterVec,
@@ -53,6 +56,7 @@ impl Metrics {
             register(&registry, HistogramVec::new(opts, labels))
         };
         Ok(Metrics {
+            connections: ConnectionMetrics::new(&registry)?,
             duration: histograms(
                 "http_server_request_duration_seconds",
                 "Duration of requests, from the head to the last byte of the answer.",

@@ -1,6 +1,7 @@
 //! What is told of what happened: records, metrics, health.
 
 pub mod admin;
+pub mod connections;
 mod labels;
 pub(crate) mod line;
 pub mod meters;

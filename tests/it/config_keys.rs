@@ -4,6 +4,7 @@
 //! the same by accident. The keys are those of the JSON Schema: one without a row fails, and so does a row without a key.
 
 mod callers;
+mod connections;
 mod limits;
 mod observe;
 mod process;
@@ -46,10 +47,11 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 6] {
+fn groups() -> [fn() -> Vec<Row>; 7] {
     [
         process::rows,
         sockets::rows,
+        connections::rows,
         callers::rows,
         limits::rows,
         upstreams::rows,
@@ -84,6 +86,11 @@ fn keys_of_the_process_matter() {
 #[test]
 fn keys_of_listeners_matter() {
     hold(&sockets::rows());
+}
+
+#[test]
+fn keys_of_connections_matter() {
+    hold(&connections::rows());
 }
 
 #[test]

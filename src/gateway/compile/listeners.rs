@@ -49,6 +49,7 @@ pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_
             tls,
             redirect_https,
             plaintext,
+            proxy_protocol,
         } = listener;
         let address = address_of(&at.key("address"), address, findings);
         if let Some(address) = address
@@ -80,9 +81,16 @@ pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_
                 return None;
             }
         };
+        let proxy_protocol = match proxy_protocol {
+            Some(config::ProxyProtocol { from }) => {
+                self::proxies(&at.key("proxy_protocol").key("from"), from, findings)
+            }
+            None => Vec::new(),
+        };
         Some(Listener {
             address: address?,
             purpose,
+            proxy_protocol: proxy_protocol.into(),
         })
     });
     compiled.collect()
@@ -215,9 +223,20 @@ fn suites(
     asked.join(":")
 }
 
-/// `trusted_proxies:`
-pub(super) fn networks(networks: &[Text], findings: &mut Findings<'_>) -> Vec<IpNet> {
-    let root = ConfigPath::root().key("trusted_proxies");
+/// `proxy_protocol:`
+fn proxies(at: &ConfigPath, from: &[Text], findings: &mut Findings<'_>) -> Vec<IpNet> {
+    if from.is_empty() {
+        findings.incomplete(
+            at,
+            "nobody sends a header",
+            "name the networks of your own proxies, or leave the key out",
+        );
+    }
+    networks(at, from, findings)
+}
+
+/// Networks of the operator's own proxies.
+pub(super) fn networks(root: &ConfigPath, networks: &[Text], findings: &mut Findings<'_>) -> Vec<IpNet> {
     let parsed = networks.iter().enumerate().filter_map(|(index, network)| {
         let at = root.index(index);
         let text = findings.text(&at, network)?;

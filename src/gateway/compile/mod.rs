@@ -4,6 +4,7 @@
 //! is used here, or this does not build.
 
 mod certificates;
+mod connections;
 mod content;
 mod findings;
 mod issuers;
@@ -114,6 +115,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         admin,
         records,
         listeners,
+        connections,
         trusted_proxies,
         issuers,
         roles,
@@ -135,7 +137,8 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let admin = observe::admin(&admin, findings);
     let records = observe::records(&records, findings);
     let listeners = listeners::compile(&listeners, findings);
-    let trusted_proxies = listeners::networks(&trusted_proxies, findings);
+    let connections = connections::compile(&connections, findings);
+    let trusted_proxies = listeners::networks(&root.key("trusted_proxies"), &trusted_proxies, findings);
     // names that were written, whether or not what they stand for could be compiled
     let declared = routes::Declared {
         issuers: issuers.keys().map(String::as_str).collect(),
@@ -177,6 +180,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         limits: limits.into(),
         upstreams: upstreams.into(),
         trusted_proxies: trusted_proxies.into(),
+        connections: connections.into(),
         listeners: listeners.into(),
         admin: admin?,
         records: records?,

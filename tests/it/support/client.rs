@@ -300,6 +300,23 @@ impl Connection {
         }
     }
 
+    /// Status of the next head; `None` where none comes within `patience`.
+    pub fn status_within(&mut self, patience: Duration) -> Option<u16> {
+        self.socket().set_read_timeout(Some(patience)).unwrap();
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line);
+        self.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        read.ok()?;
+        line.split(' ').nth(1)?.parse().ok()
+    }
+
+    pub fn socket(&self) -> &TcpStream {
+        match self.stream.get_ref() {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref(),
+        }
+    }
+
     /// Status of the next head, interim or final, which is read and thrown away.
     pub fn status(&mut self) -> u16 {
         let mut head = String::new();
@@ -315,14 +332,6 @@ impl Connection {
     /// Where bytes come from.
     pub fn reader(&mut self) -> &mut impl Read {
         &mut self.stream
-    }
-
-    /// The socket below.
-    pub fn socket(&self) -> &TcpStream {
-        match self.stream.get_ref() {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref(),
-        }
     }
 
     /// The next bytes, exactly so many.

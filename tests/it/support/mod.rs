@@ -3,6 +3,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod frames;
 pub mod gateway;
 pub mod h2;
 pub mod issuer;

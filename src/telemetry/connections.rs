@@ -1,0 +1,58 @@
+//! What is counted of connections, apart from the requests on them.
+
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Metrics of connections, by listener.
+#[derive(Debug)]
+pub struct ConnectionMetrics {
+    open: IntGaugeVec,
+    refused: IntCounterVec,
+    closed: IntCounterVec,
+}
+
+impl ConnectionMetrics {
+    /// # Errors
+    /// A name is registered twice.
+    pub fn new(registry: &Registry) -> prometheus::Result<ConnectionMetrics> {
+        let metrics = ConnectionMetrics {
+            open: IntGaugeVec::new(
+                Opts::new("durward_connections", "Connections of clients that are open."),
+                &["listener"],
+            )?,
+            refused: IntCounterVec::new(
+                Opts::new(
+                    "durward_connections_refused_total",
+                    "Connections that were closed before a first request could be made, by reason.",
+                ),
+                &["listener", "reason"],
+            )?,
+            closed: IntCounterVec::new(
+                Opts::new(
+                    "durward_connections_closed_total",
+                    "Connections that were closed for what the client did, or did not do in time, by reason.",
+                ),
+                &["listener", "reason"],
+            )?,
+        };
+        registry.register(Box::new(metrics.open.clone()))?;
+        registry.register(Box::new(metrics.refused.clone()))?;
+        registry.register(Box::new(metrics.closed.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The number of open connections of a listener.
+    #[must_use]
+    pub fn open(&self, listener: &str) -> IntGauge {
+        self.open.with_label_values(&[listener])
+    }
+
+    /// A connection was refused.
+    pub fn refused(&self, listener: &str, reason: &str) {
+        self.refused.with_label_values(&[listener, reason]).inc();
+    }
+
+    /// A connection was closed by us.
+    pub fn closed(&self, listener: &str, reason: &str) {
+        self.closed.with_label_values(&[listener, reason]).inc();
+    }
+}
