@@ -25,6 +25,8 @@ pub enum Denial {
     HeadTooSlow,
     /// Plain HTTP carried something that must not cross the network unprotected (S10).
     PlainHttp(PlainHttp),
+    /// The connection is not one for this host.
+    Misdirected,
     /// No route has this host and path.
     NoRoute,
     /// The path is known, the method is not; holds the value of `Allow`.
@@ -112,6 +114,8 @@ pub enum PlainHttp {
 pub enum Dependency {
     /// The keys of a token's issuer.
     IdentityProvider,
+    /// Room for the record of the request.
+    Records,
 }
 
 /// Why an upstream did not answer.
@@ -138,6 +142,8 @@ pub enum UpstreamError {
 /// The gates, in the order of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Gate {
+    /// Room for its record, where nothing may pass without one
+    Records,
     /// Canonical head
     Head,
     /// Too many of one address
@@ -163,6 +169,7 @@ impl Gate {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Gate::Records => "records",
             Gate::Head => "head",
             Gate::Flood => "flood",
             Gate::Route => "route",
@@ -188,8 +195,9 @@ impl Denial {
     pub fn gate(&self) -> Gate {
         match self {
             Denial::Malformed(_) | Denial::HeadTooSlow | Denial::PlainHttp(_) => Gate::Head,
-            Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
+            Denial::Misdirected | Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
             Denial::Unauthenticated(_) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
+            Denial::Unavailable(Dependency::Records, _) => Gate::Records,
             Denial::Forbidden(_) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
             Denial::RateLimited(_) => Gate::Limits,
@@ -211,6 +219,7 @@ impl Denial {
             Denial::HeadTooSlow => StatusCode::REQUEST_TIMEOUT,
             Denial::Malformed(_) => StatusCode::BAD_REQUEST,
             Denial::PlainHttp(_) | Denial::Forbidden(_) => StatusCode::FORBIDDEN,
+            Denial::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Denial::NoRoute => StatusCode::NOT_FOUND,
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Denial::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
@@ -257,6 +266,7 @@ impl Denial {
             Denial::HeadTooSlow => "head_too_slow",
             Denial::PlainHttp(PlainHttp::Credential) => "plaintext_credential",
             Denial::PlainHttp(PlainHttp::Body) => "plaintext_body",
+            Denial::Misdirected => "host_misdirected",
             Denial::NoRoute => "route_unknown",
             Denial::MethodNotAllowed(_) => "method_not_allowed",
             Denial::Unauthenticated(why) => why.reason(),
@@ -284,6 +294,7 @@ impl Denial {
                 ContentError::MemoryExhausted => "body_memory_exhausted",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
+            Denial::Unavailable(Dependency::Records, _) => "records_full",
             Denial::Upstream(why) => match why {
                 UpstreamError::Unresolved => "upstream_unresolved",
                 UpstreamError::ConnectTimeout => "upstream_connect_timeout",
@@ -320,6 +331,7 @@ impl Denial {
             },
             Denial::HeadTooSlow
             | Denial::PlainHttp(_)
+            | Denial::Misdirected
             | Denial::NoRoute
             | Denial::MethodNotAllowed(_)
             | Denial::Flooded
@@ -346,6 +358,7 @@ impl Denial {
                 "A credential was sent over plain HTTP. It has to be considered exposed: replace it, and use HTTPS."
             }
             Denial::PlainHttp(PlainHttp::Body) => "This was sent over plain HTTP. Use HTTPS.",
+            Denial::Misdirected => "This connection is not for this host; connect anew, by its name.",
             Denial::NoRoute => "There is nothing here.",
             Denial::MethodNotAllowed(_) => "The resource does not take this method; see Allow.",
             Denial::Unauthenticated(why) => why.description(),
@@ -380,6 +393,9 @@ impl Denial {
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
+            }
+            Denial::Unavailable(Dependency::Records, _) => {
+                "The request cannot be recorded now, and nothing is served without a record; try again later."
             }
             Denial::Upstream(UpstreamError::ConnectTimeout | UpstreamError::Timeout) => {
                 "The service did not answer in time."

@@ -39,7 +39,7 @@ pub use limit::{Flood, Limit};
 pub use listener::{
     Certificate, Listener, Plaintext, Port, ProxyProtocol, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
 };
-pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget};
+pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use route::{Answer, Auth, BodyHandling, Match, Public, RequestRules, Respond, Route, WebSocket};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 

@@ -23,13 +23,27 @@ pub struct Records {
     /// Default: stdout.
     #[serde(default)]
     pub to: RecordsTarget,
-    /// Records that wait for the writer at most, 1 to 1000000; more are dropped and counted. Default: 8192.
+    /// Records that wait for the writer at most, 1 to 1000000. Default: 8192.
     #[serde(default)]
     pub queue: Option<usize>,
+    /// What happens to requests while no more records can wait, or the sink does not take them. Default: drop.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// Repeated refusals of one credential have one record, then a line with their count once in this time, 1s to 1h.
     /// 0s: each has a record of its own. Default: 10s.
     #[serde(default)]
     pub summary_interval: Option<Span>,
+}
+
+/// What happens to requests that cannot be recorded.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// They are served; their records are dropped and counted.
+    #[default]
+    Drop,
+    /// They are refused with 503: nothing reaches a service unless there is room for its record.
+    Refuse,
 }
 
 /// A sink of records.

@@ -10,11 +10,13 @@ fn every_denial() -> Vec<Denial> {
         Denial::HeadTooSlow,
         Denial::PlainHttp(PlainHttp::Credential),
         Denial::PlainHttp(PlainHttp::Body),
+        Denial::Misdirected,
         Denial::NoRoute,
         Denial::MethodNotAllowed("GET".into()),
         Denial::Forbidden(Forbidden::Scope("a b".into())),
         Denial::Forbidden(Forbidden::Role),
         Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
+        Denial::Unavailable(Dependency::Records, Duration::from_millis(1)),
         Denial::Internal,
         Denial::Flooded,
         Denial::RateLimited(Standing {

@@ -127,7 +127,7 @@ pub struct TlsPolicy {
 #[derive(Debug, Clone)]
 pub struct CertifiedKey {
     /// DNS names and addresses it is for, in lower case; `*.` kept.
-    pub names: Vec<String>,
+    pub names: std::sync::Arc<[String]>,
     /// Leaf first.
     pub chain: Vec<openssl::x509::X509>,
     /// Matches the leaf.
@@ -151,6 +151,8 @@ pub struct Records {
     pub to: RecordsTo,
     /// Records that wait at most.
     pub queue: usize,
+    /// Whether a request that cannot be recorded is refused.
+    pub refuses_when_full: bool,
     /// How often repeated refusals of one credential are told of; zero: each has its own record.
     pub summary_interval: Duration,
 }

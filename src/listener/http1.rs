@@ -83,20 +83,21 @@ impl Message {
         buf: &mut ReadBuf<'_>,
         connection: &Connection,
     ) -> io::Result<usize> {
-        let head = self.head.min(held.len()).min(buf.remaining());
-        let (now, rest) = held.split_at_checked(head).unwrap_or_default();
-        buf.put_slice(now);
-        self.head -= head;
-        if self.head > 0 || !self.wants_more() {
+        if self.head > 0 {
+            // by itself: what is wrong with the body is told to whoever reads that
+            let head = self.head.min(held.len()).min(buf.remaining());
+            buf.put_slice(held.get(..head).unwrap_or_default());
+            self.head -= head;
             return Ok(head);
         }
-        let rest = rest.get(..rest.len().min(buf.remaining())).unwrap_or_default();
-        let taken = self.take(rest, connection).map_err(|why| {
+        let most = held.len().min(buf.remaining());
+        let held = held.get(..most).unwrap_or_default();
+        let taken = self.take(held, connection).map_err(|why| {
             connection.end(Ended::Malformed);
             io::Error::new(io::ErrorKind::InvalidData, Fault(why.into()))
         })?;
-        buf.put_slice(rest.get(..taken).unwrap_or_default());
-        Ok(head + taken)
+        buf.put_slice(held.get(..taken).unwrap_or_default());
+        Ok(taken)
     }
 
     /// How many of these bytes belong to the body.

@@ -234,6 +234,7 @@ impl Frames {
     pub(super) fn look(&mut self, connection: &Connection) -> Result<(), Ended> {
         match self.mode {
             Mode::Preface | Mode::Frame(_) => return Err(Ended::HeadTimeout),
+            Mode::Idle if self.is_leaving => return Err(Ended::Requests),
             Mode::Idle => return Err(Ended::IdleTimeout),
             Mode::Bodies | Mode::Busy => {}
         }
@@ -259,7 +260,7 @@ impl Frames {
         }
         let most = connection.limits.max_requests;
         let beyond = most.saturating_add(connection.limits.max_concurrent_streams);
-        if (self.is_leaving && self.streams.is_empty()) || self.opened > beyond {
+        if self.opened > beyond {
             return Err(Ended::Requests);
         }
         Ok(())
@@ -289,6 +290,8 @@ impl Frames {
         match mode {
             Mode::Frame(_) if same_block => {}
             Mode::Preface | Mode::Frame(_) => connection.enter(Stage::Http2, Some(limits.head_timeout)),
+            // the client may still have something on its way
+            Mode::Idle if self.is_leaving => connection.enter(Stage::Http2, Some(LOOK)),
             Mode::Idle => connection.enter(Stage::Http2, Some(limits.idle_timeout)),
             Mode::Bodies => {
                 self.looked = connection.now();

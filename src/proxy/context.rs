@@ -10,7 +10,7 @@ use pingora_core::Error;
 use pingora_proxy::Session;
 use uuid::Uuid;
 
-use super::stand_in::Place;
+use super::stand_in::Seat;
 use super::tether::{End, Kind};
 use crate::clock::UnixTime;
 use crate::denial::Denial;
@@ -25,6 +25,7 @@ use crate::telemetry::meters::TargetId;
 use crate::telemetry::record::Record;
 use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
+use crate::telemetry::writer::Place;
 use crate::trace::Trace;
 use crate::upstream::Upstream;
 
@@ -58,7 +59,7 @@ pub struct RequestCtx {
     /// The body, where it was read whole, until the last attempt that could need it.
     pub(super) body: Option<Bytes>,
     /// Who takes the client's place while that body is sent, or the answer is held.
-    pub(super) place: Place,
+    pub(super) seat: Seat,
     /// When what admitted the request is no longer good.
     pub(super) leave_until: Option<Instant>,
     /// Targets that no connection could be made to.
@@ -71,6 +72,8 @@ pub struct RequestCtx {
     pub(super) replacement: Option<Bytes>,
     /// Whether it does.
     pub(super) replaces: bool,
+    /// Room for the record, where nothing may pass without one.
+    pub(super) place: Option<Place>,
     started: Instant,
     arrived: UnixTime,
     outcome: Outcome,
@@ -105,13 +108,14 @@ impl RequestCtx {
             hsts: None,
             received: 0,
             body: None,
-            place: Place::default(),
+            seat: Seat::default(),
             leave_until: None,
             tried: Vec::new(),
             forwarded: None,
             attempt: None,
             replacement: None,
             replaces: false,
+            place: None,
             started: Instant::now(),
             arrived: UnixTime::of_system(),
             // until its end is told, it has been broken off: by a panic, or by whoever dropped it
@@ -206,7 +210,7 @@ impl RequestCtx {
 
     /// Whether it was ended on purpose, in a way that the client can tell from a failure.
     fn has_parted(&self) -> bool {
-        self.place.ended.is_some() && matches!(self.place.held, Some(Kind::WebSocket | Kind::Events))
+        self.seat.ended.is_some() && matches!(self.seat.held, Some(Kind::WebSocket | Kind::Events))
     }
 
     /// A stream that has an end of its own: counted while it is open.
@@ -216,7 +220,7 @@ impl RequestCtx {
 
     /// Why a stream ended; `None` where the request was none.
     fn closed(&self) -> Option<&'static str> {
-        match (self.place.held?, self.place.ended) {
+        match (self.seat.held?, self.seat.ended) {
             (Kind::Handshake, _) | (Kind::Open, None) => None,
             (_, Some(end)) => Some(end.as_str()),
             (_, None) if self.outcome.aborted => Some("aborted"),
@@ -291,7 +295,7 @@ impl RequestCtx {
         denial.is_of_credential() && self.telemetry.refusals.counts(refusal, self.arrived)
     }
 
-    fn record(&self) {
+    fn record(&self, place: Option<Place>) {
         let route = self.route();
         let denial = self.denied();
         let reason = match denial {
@@ -362,14 +366,15 @@ impl RequestCtx {
             closed: self.closed(),
             config: gateway.hash.get(..12).unwrap_or_default(),
         };
-        record.with_line(|line| self.telemetry.records.write(line));
+        record.with_line(|line| self.telemetry.records.write_in(place, line));
     }
 }
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
-        self.record();
-        if let (Some(kind @ (Kind::WebSocket | Kind::Events)), Some(why)) = (self.place.held, self.closed()) {
+        let place = self.place.take();
+        self.record(place);
+        if let (Some(kind @ (Kind::WebSocket | Kind::Events)), Some(why)) = (self.seat.held, self.closed()) {
             self.telemetry.metrics.streams_open(kind.as_str()).dec();
             self.telemetry.metrics.stream_ended(kind.as_str(), why);
         }
@@ -395,6 +400,7 @@ mod tests {
         let records = Records {
             to: RecordsTo::File(path.clone()),
             queue: 8,
+            refuses_when_full: false,
             summary_interval: Duration::ZERO,
         };
         let telemetry = Arc::new(Telemetry::start(&records).unwrap());

@@ -1,5 +1,7 @@
 //! From Pingora's session to a decision, and the count of what is sent while it passes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::HeaderMap;
 use pingora_core::protocols::http::ServerSession;
@@ -9,7 +11,7 @@ use pingora_proxy::Session;
 use super::context::{Phase, RequestCtx};
 use super::tether::Kind;
 use super::{body, reply};
-use crate::denial::{ContentError, Denial, Verdict};
+use crate::denial::{ContentError, Denial, Dependency, Verdict};
 use crate::gates::content::BodyPlan;
 use crate::gates::network::client_address;
 use crate::gateway::Action;
@@ -18,6 +20,10 @@ use crate::listener::tls::Secured;
 use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
 use crate::telemetry::traceparent::TraceContext;
+use crate::telemetry::writer::Full;
+
+/// When there may be room for records again.
+const RECORDS: Duration = Duration::from_secs(1);
 
 /// Decides, and answers everything that does not go upstream. `true`: answered.
 pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
@@ -30,6 +36,14 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
         .get("traceparent")
         .and_then(|value| value.to_str().ok());
     ctx.tracing = Some(TraceContext::next(traceparent));
+    match ctx.telemetry.records.place() {
+        Ok(place) => ctx.place = place,
+        Err(Full) => {
+            let denial = Denial::Unavailable(Dependency::Records, RECORDS);
+            reply::deny(session, ctx, denial).await?;
+            return Ok(true);
+        }
+    }
     match admit(session, ctx).await {
         Err(denial) => {
             reply::deny(session, ctx, denial).await?;
@@ -148,7 +162,7 @@ pub(super) fn count(part: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
         Some(BodyPlan::Whole { .. }) => return Ok(()),
         Some(BodyPlan::Stream { max }) => max,
         // what is said on a WebSocket
-        Some(BodyPlan::None) if ctx.place.held == Some(Kind::WebSocket) => u64::MAX,
+        Some(BodyPlan::None) if ctx.seat.held == Some(Kind::WebSocket) => u64::MAX,
         Some(BodyPlan::None) | None => 0,
     };
     ctx.received = ctx

@@ -43,7 +43,7 @@ impl ServeHttp for Redirect {
         let peer = session
             .client_addr()
             .and_then(|address| address.as_inet())
-            .map(|address| address.ip());
+            .map(|address| address.ip().to_canonical());
         let head = read_head(session);
         let request = session.req_header();
         let judged = match &head {

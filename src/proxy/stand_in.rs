@@ -50,7 +50,7 @@ struct Left {
 
 /// What a request knows of its stand-in.
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct Seat {
     slot: Option<Arc<Slot>>,
     /// Whether it plays a body.
     plays: bool,
@@ -59,13 +59,13 @@ pub(super) struct Place {
     pub(super) ended: Option<End>,
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Seat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Place").field(&self.slot.is_some()).finish()
+        f.debug_tuple("Seat").field(&self.slot.is_some()).finish()
     }
 }
 
-impl Place {
+impl Seat {
     /// Ends the client's connection after the answer; the session itself cannot be told while the stand-in is there.
     pub(super) fn leave(&self) {
         if let Some(slot) = &self.slot {
@@ -93,7 +93,7 @@ pub(super) fn hold(session: &mut Session, ctx: &mut RequestCtx, tether: Tether) 
 
 /// The body has been sent.
 pub(super) fn played(session: &mut Session, ctx: &mut RequestCtx) {
-    if ctx.place.plays
+    if ctx.seat.plays
         && let Some((_, Some(tether))) = take(session, ctx)
     {
         put(session, ctx, Bytes::new(), Some(tether));
@@ -107,22 +107,23 @@ pub(super) fn swap_out(session: &mut Session, ctx: &mut RequestCtx) {
 
 fn put(session: &mut Session, ctx: &mut RequestCtx, body: Bytes, tether: Option<Tether>) {
     let slot = Arc::new(Slot::default());
-    ctx.place.slot = Some(slot.clone());
-    ctx.place.plays = !body.is_empty();
-    ctx.place.held = tether.as_ref().map(Tether::kind);
+    ctx.seat.slot = Some(slot.clone());
+    ctx.seat.plays = !body.is_empty();
+    ctx.seat.held = tether.as_ref().map(Tether::kind);
     let stand_in = StandIn {
         client: mem::replace(&mut session.downstream_session, nobody()),
         slot,
         plays: !body.is_empty(),
         body,
         tether,
+        asks: false,
     };
     *session.downstream_session = ServerSession::new_custom(Box::new(stand_in));
 }
 
 fn take(session: &mut Session, ctx: &mut RequestCtx) -> Option<(Bytes, Option<Tether>)> {
-    let slot = ctx.place.slot.take()?;
-    ctx.place.plays = false;
+    let slot = ctx.seat.slot.take()?;
+    ctx.seat.plays = false;
     // the stand-in fills the slot when it is dropped
     *session.downstream_session = *nobody();
     let Left { client, body, tether } = slot.left.lock().take()?;
@@ -130,7 +131,7 @@ fn take(session: &mut Session, ctx: &mut RequestCtx) -> Option<(Bytes, Option<Te
     if slot.leave.load(Ordering::Relaxed) {
         session.set_keepalive(None);
     }
-    ctx.place.ended = tether.as_ref().and_then(Tether::ended).or(ctx.place.ended);
+    ctx.seat.ended = tether.as_ref().and_then(Tether::ended).or(ctx.seat.ended);
     Some((body, tether))
 }
 
@@ -146,6 +147,8 @@ struct StandIn {
     /// What is left of the body.
     body: Bytes,
     tether: Option<Tether>,
+    /// An upgrade was sent, and no answer has come.
+    asks: bool,
 }
 
 impl StandIn {
@@ -192,7 +195,7 @@ impl CustomSession for StandIn {
             return Ok(Some(slice));
         }
         // after a body that was played there is none, and this returns when the client goes away
-        let no_body_expected = no_body_expected || self.plays;
+        let no_body_expected = no_body_expected || self.plays || self.asks;
         match &mut self.tether {
             Some(tether) => tether.read(&mut self.client, no_body_expected).await,
             None => self.client.read_body_or_idle(no_body_expected).await,
@@ -203,11 +206,16 @@ impl CustomSession for StandIn {
         if self.plays {
             return self.body.is_empty();
         }
+        if self.asks {
+            // an answer that is no switch of protocols ends it
+            let answer = self.client.response_written();
+            return answer.is_some_and(|answer| !answer.status.is_informational());
+        }
         self.client.is_body_done()
     }
 
     fn is_body_empty(&mut self) -> bool {
-        !self.plays && self.client.is_body_empty()
+        !self.plays && !self.asks && self.client.is_body_empty()
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
@@ -216,6 +224,10 @@ impl CustomSession for StandIn {
     }
 
     fn enable_retry_buffering(&mut self) {
+        // The head of the request is sent. Were Pingora told now that an upgrade has no body, it would put the end of one
+        // into the same queue as the frames to come; and where the upstream switches before that is taken out, it ends the
+        // new protocol.
+        self.asks = self.tether.as_ref().map(Tether::kind) == Some(Kind::Handshake);
         // what is played is kept whole elsewhere
         if !self.plays {
             self.client.enable_retry_buffering();

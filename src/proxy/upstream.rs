@@ -250,11 +250,15 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     let etype = error.etype();
     match error.esource() {
         ErrorSource::Downstream => match etype {
-            _ if *etype == ENDED => match ctx.place.held {
+            _ if *etype == ENDED => match ctx.seat.held {
                 Some(Kind::WebSocket | Kind::Events) => None,
                 _ => Some(Denial::Unauthenticated(AuthnError::TokenExpired)),
             },
-            ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed => None,
+            // a client that leaves, or does not take its answer, is never counted against the upstream
+            ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::WriteTimedout
+            | ErrorType::ConnectionClosed => None,
             ErrorType::ReadTimedout => Some(Denial::Content(ContentError::TooSlow)),
             // Pingora refuses some of what may be nominated in `Connection`
             ErrorType::InvalidHTTPHeader => Some(Denial::Malformed(Malformed::Connection)),

@@ -77,6 +77,9 @@ impl Admin {
                 {
                     failing.push(json!({ "dependency": "upstream", "upstream": &*upstream.name }));
                 }
+                if self.telemetry.records.is_full() {
+                    failing.push(json!({ "dependency": "records", "state": "full" }));
+                }
                 let status = if failing.is_empty() {
                     StatusCode::OK
                 } else {

@@ -8,6 +8,7 @@ pub mod meters;
 pub mod metrics;
 pub mod record;
 pub mod refusals;
+mod sink;
 mod state;
 pub mod traceparent;
 pub mod writer;

@@ -376,6 +376,7 @@ mod tests {
             let records = Records {
                 to: RecordsTo::File(path.clone()),
                 queue,
+                refuses_when_full: false,
                 summary_interval: Duration::ZERO,
             };
             Writer::start(&records).unwrap()

@@ -34,6 +34,7 @@ pub(super) struct State {
     records_dropped: IntCounter,
     records_waiting: IntGauge,
     body_memory: IntGauge,
+    records_failing: IntGauge,
     records_summarised: IntCounter,
     names: Names,
 }
@@ -139,6 +140,10 @@ impl State {
                 "durward_body_memory_bytes",
                 "Memory that buffered request bodies take.",
             )?,
+            records_failing: gauge(
+                "durward_records_failing",
+                "Whether the sink did not take the last records.",
+            )?,
             records_summarised: counter(
                 "durward_records_summarised_total",
                 "Refusals that a summary tells of instead of a record of their own.",
@@ -160,6 +165,7 @@ impl State {
         } = telemetry;
         self.body_memory.set(number(running.memory.bodies().used()));
         self.records_waiting.set(number(records.waiting()));
+        self.records_failing.set(i64::from(records.is_failing()));
         raise(&self.records_dropped, records.dropped());
         raise(&self.records_summarised, refusals.summarised());
     }

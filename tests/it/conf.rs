@@ -104,3 +104,31 @@ fn prove_says_what_the_documented_configuration_lets_through() {
     );
     golden::assert_same("prove.txt", &printed.replace(hash, "HASH"));
 }
+
+// S69
+#[test]
+fn the_documented_configuration_has_both_layers_of_limits_with_the_usual_rates() {
+    let written = std::fs::read_to_string(Path::new(ROOT).join("conf/durward.yaml")).unwrap();
+    let limits = written
+        .split("\nlimits:\n")
+        .nth(1)
+        .unwrap()
+        .split("\n\n")
+        .next()
+        .unwrap();
+    let rate = |name: &str| -> u32 {
+        let entry = limits.split(&format!("  {name}:\n")).nth(1).unwrap();
+        let rate = entry
+            .split("rate: ")
+            .nth(1)
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap();
+        rate.strip_suffix("/s").unwrap().parse().unwrap()
+    };
+    assert!((100..=1000).contains(&rate("backend")));
+    assert!((10..=50).contains(&rate("address")));
+    assert!((10..=50).contains(&rate("client")));
+    assert!(written.contains("    limits: [backend, address, client]"));
+}

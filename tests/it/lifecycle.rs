@@ -13,8 +13,16 @@ use crate::support::{Gateway, Keys, Origin, Reply, eventually, h2};
 fn start(keys: &Keys, origin: &Origin, drain: u32) -> Gateway {
     let server =
         format!("server: {{ state_dir: state, drain_seconds: {drain}, grace_period_seconds: 20 }}\n");
-    Gateway::start(&(server + &keys.inline() + &routes(origin)))
+    let uploads = "  - match: { methods: [POST], path: /uploads }\n\
+        \x20   auth: { jwt: main }\n\
+        \x20   request: { content_types: [\"*/*\"] }\n\
+        \x20   upstream: vehicles\n";
+    Gateway::start(&(server + &keys.inline() + &routes(origin) + uploads))
 }
+
+/// A body that is sent in this many parts of this many bytes, with a pause after each: longer than a reload takes, and
+/// than the sockets need to change hands.
+const UPLOAD: (usize, usize, Duration) = (30, 1000, Duration::from_millis(100));
 
 #[test]
 fn sigquit_without_a_successor_changes_nothing() {
@@ -58,6 +66,15 @@ fn sigterm_lets_requests_finish_tells_clients_to_leave_and_ends_as_soon_as_it_is
     // long before the 20 seconds of grace
     eventually("the process is gone", || gateway.has_ended().then_some(()));
     assert_eq!(gateway.records().len(), 3, "{:?}", gateway.records());
+}
+
+/// Ends what others do, once it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Rounds of four reloads and an upgrade each: one, or as many as `DURWARD_SOAK` says.
@@ -105,7 +122,50 @@ fn reloads_and_upgrades_under_load_lose_no_request() {
             }
         }
     };
+    // uploads begun by one process and ended by the next one's time: good, bad and those that saw an upgrade
+    let (sent, across) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let uploaded = |before: Option<u32>, status: Option<u16>| {
+        let fine = status == Some(200);
+        count(fine);
+        if fine {
+            sent.fetch_add(1, Ordering::Relaxed);
+            across.fetch_add(usize::from(gateway.serving() != before), Ordering::Relaxed);
+        }
+    };
+    let (parts, size, pause) = UPLOAD;
+    let upload1 = || {
+        let length = (parts * size).to_string();
+        let headers = [("Authorization", bearer.as_str()), ("Content-Length", &length)];
+        let head = request("POST", "/uploads", &headers, "");
+        while !stop.load(Ordering::Relaxed) {
+            let before = gateway.serving();
+            let mut connection = client.connect();
+            connection.write(&head);
+            for _ in 0..parts {
+                connection.write(vec![b'a'; size]);
+                std::thread::sleep(pause);
+            }
+            uploaded(before, connection.try_answer("POST").map(|answer| answer.status));
+        }
+    };
+    let upload2 = || {
+        while !stop.load(Ordering::Relaxed) {
+            let before = gateway.serving();
+            let request = http::Request::post("https://api.example/uploads").header("authorization", &bearer);
+            let body = vec![vec![b'a'; size].into(); parts];
+            let requests = vec![(request.body(()).unwrap(), body)];
+            // none where it was told to leave before it began
+            for answer in h2::exchange_slowly(gateway.https, &gateway.authority, requests, pause) {
+                uploaded(before, answer.map(|answer| answer.status));
+            }
+        }
+    };
     std::thread::scope(|scope| {
+        // also where something below fails: nobody would end what has been spawned
+        let _stopped = Stop(&stop);
+        scope.spawn(upload1);
+        scope.spawn(upload1);
+        scope.spawn(upload2);
         scope.spawn(|| http1(true));
         scope.spawn(|| http1(true));
         scope.spawn(|| http1(false));
@@ -139,13 +199,22 @@ fn reloads_and_upgrades_under_load_lose_no_request() {
                 (good.load(Ordering::Relaxed) > before + 50).then_some(())
             });
         }
-        stop.store(true, Ordering::Relaxed);
     });
+    let (sent, across) = (sent.load(Ordering::Relaxed), across.load(Ordering::Relaxed));
     println!(
-        "{} requests, {} lost",
+        "{} requests, {} lost; {sent} slow uploads among them, {across} across an upgrade",
         good.load(Ordering::Relaxed),
         bad.load(Ordering::Relaxed)
     );
+    let whole = |seen: &&crate::support::origin::Seen| {
+        seen.method == "POST" && seen.complete && seen.body.len() == parts * size
+    };
+    assert_eq!(
+        origin.seen().iter().filter(whole).count(),
+        sent,
+        "a body did not arrive as it was sent"
+    );
+    assert!(across > 0, "no upload lasted as long as an upgrade");
     assert_eq!(
         bad.load(Ordering::Relaxed),
         0,

@@ -12,16 +12,19 @@
 
 mod support;
 
+mod abuse;
 mod authn;
 mod bodies;
 mod canary;
 mod cli;
 mod conf;
 mod config_keys;
+mod connections;
 mod content;
 mod demo;
 mod denials;
 mod forged;
+mod framing;
 mod golden;
 mod head;
 mod identity;
@@ -35,6 +38,7 @@ mod readme;
 mod records;
 mod reload;
 mod routing;
+mod slow;
 mod smoke;
 mod status;
 mod streams;

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::smoke::routes;
-use crate::support::{Gateway, Keys, Origin, eventually};
+use crate::support::gateway::check;
+use crate::support::{Folder, Gateway, Keys, Origin, eventually};
 
 // S86
 #[test]
@@ -221,4 +222,65 @@ fn what_was_counted_outlives_a_reload_and_is_told_at_the_end() {
     gateway.stop();
     let (summaries, records) = told(&gateway);
     assert_eq!((records.len(), summaries.len(), counted(&summaries)), (1, 1, 9));
+}
+
+// S83: an auditor may ask that nothing passes unrecorded
+#[test]
+fn nothing_reaches_a_service_unrecorded_where_that_was_asked_for() {
+    let (origin, keys) = (Origin::start(), Keys::new("k1"));
+    // the sink is full, and then somebody makes room
+    let start = Gateway::with(&(keys.inline() + &routes(&origin))).records("queue: 3, when_full: refuse");
+    let link = start.path("records.jsonl");
+    std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+    let gateway = start.start();
+    let client = gateway.client();
+    let answers: Vec<_> = (0..6).map(|_| client.get("/healthz", &[])).collect();
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200, 200, 200, 503, 503, 503]);
+    assert_eq!(
+        (answers[5].code().as_str(), answers[5].header("retry-after")),
+        ("records_full", Some("1"))
+    );
+    assert_eq!(origin.seen().len(), 3);
+    let failing = gateway.admin("/readyz");
+    assert_eq!(
+        (failing.status, &failing.json()["failing"][0]["dependency"]),
+        (503, &json!("records"))
+    );
+    let metrics = gateway.admin("/metrics").text();
+    assert!(metrics.contains("\ndurward_records_failing 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("gate=\"records\",outcome=\"deny\",reason=\"records_full\",route=\"\"} 3\n"),
+        "{metrics}"
+    );
+
+    std::fs::remove_file(&link).unwrap();
+    gateway.signal("USR1");
+    eventually("it is ready", || {
+        (gateway.admin("/readyz").status == 200).then_some(())
+    });
+    assert_eq!(client.get("/healthz", &[]).status, 200);
+    eventually(
+        "all that reached the service is recorded, and nothing twice",
+        || {
+            let records = gateway.records();
+            let allowed = records
+                .iter()
+                .filter(|record| record["durward.outcome"] == "allow");
+            (allowed.count() == 4).then_some(())
+        },
+    );
+    assert_eq!(origin.seen().len(), 4);
+}
+
+#[test]
+fn nothing_can_be_full_where_nothing_is_recorded() {
+    let folder = Folder::new();
+    let (good, said) = check(
+        &folder,
+        "version: 1\nrecords: { to: off, when_full: refuse }\n\
+         listeners: [{ address: \"127.0.0.1:1\", plaintext: { reason: test } }]\n\
+         routes: [{ match: { methods: [GET], path: / }, public: { reason: a, owner: b }, respond: 200 }]\n",
+    );
+    assert!(!good && said.contains("records.when_full"), "{said}");
 }

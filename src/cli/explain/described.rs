@@ -135,11 +135,13 @@ impl Described {
             .map(|from| from.parse().map_err(|why| format!("from: {why}")))
             .transpose()?;
         let tls = (url.scheme_str() == Some("https")).then(|| {
-            let sni = Some(authority.host().to_ascii_lowercase());
+            let host = authority.host().to_ascii_lowercase();
             Arc::new(TlsFacts {
                 version: "TLSv1.3".to_owned(),
                 cipher: String::new(),
-                sni,
+                // described is who speaks to whom they mean to
+                names: [host.trim_matches(['[', ']']).to_owned()].into(),
+                sni: Some(host),
             })
         });
         let client = address.map(|a| client_address(a.ip(), &fields, &gateway.trusted_proxies));

@@ -319,6 +319,8 @@ impl fmt::Debug for Windows {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -368,6 +370,51 @@ mod tests {
         }
         assert!(windows.admit(u64::MAX, at(2)).is_err());
         assert!(windows.live(at(2)) * KEY <= windows.memory());
+    }
+
+    // a million callers in one window: no more memory than stated, and who keeps to the limit is not refused for them
+    #[test]
+    fn a_million_keys_stay_within_the_bound_and_disturb_no_well_behaved_client() {
+        const KEYS: u64 = 1_000_000;
+        const GOOD: u64 = 2_000;
+        let window = Duration::from_secs(60);
+        let windows = Windows::new(20, window, 1 << 20);
+        // as uneven as real hashes: most sets get more keys or fewer than there are places
+        let spread = |n: u64| BuildHasherDefault::<DefaultHasher>::default().hash_one(n);
+        let (mut asked, mut refused) = (0_u64, 0_u64);
+        for n in 0..KEYS {
+            // each key once, over half a window; the good ones come 10 times, between all the others
+            let now = at(n * 30_000 / KEYS);
+            let _ = windows.admit(spread(n), now);
+            if n % (KEYS / (GOOD * 10)) == 0 {
+                let client = spread(KEYS + asked % GOOD);
+                refused += u64::from(windows.admit(client, now).is_err());
+                asked += 1;
+            }
+        }
+        let stated = (1 << 20) * KEY;
+        assert!(windows.memory() <= stated, "{} of {stated}", windows.memory());
+        let live = windows.live(at(30_000));
+        assert!(live > 800_000 && live * KEY <= stated, "{live}");
+        assert!(
+            asked >= 20_000 && refused * 10_000 < asked,
+            "{refused} of {asked}"
+        );
+    }
+
+    #[test]
+    fn newcomers_to_a_full_table_are_counted() {
+        let windows = Windows::new(2, Duration::from_secs(1), 1);
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let _ = windows.admit(state, at(0));
+        }
+        // each of the 512 places was taken, then taken over once, and is at its limit now
+        assert_eq!(windows.live(at(0)), windows.places());
+        assert_eq!(windows.take_counts(), (512, 20_000 - 1024));
+        assert_eq!(windows.take_counts(), (0, 0), "counted once");
+        assert_eq!(windows.live(at(5_000)), 0, "the window has passed");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::findings::Findings;
 use super::issuers::claim_path;
 use super::listeners::address_of;
 use crate::config::path::ConfigPath;
-use crate::config::{self, RecordsTarget};
+use crate::config::{self, RecordsTarget, WhenFull};
 use crate::gates::authn::IdentityHeaders;
 use crate::gates::authn::headers::Source;
 use crate::gateway::{Records, RecordsTo};
@@ -50,6 +50,7 @@ pub(super) fn records(records: &config::Records, findings: &mut Findings<'_>) ->
     let config::Records {
         to,
         queue,
+        when_full,
         summary_interval,
     } = records;
     let at = ConfigPath::root().key("records");
@@ -75,9 +76,18 @@ pub(super) fn records(records: &config::Records, findings: &mut Findings<'_>) ->
             RecordsTo::File(findings.sources().path(std::path::Path::new(&file)))
         }
     };
+    let refuses_when_full = matches!(when_full, WhenFull::Refuse);
+    if refuses_when_full && to == RecordsTo::Off {
+        findings.error(
+            &at.key("when_full"),
+            "nothing is recorded, so nothing can be full",
+            "name a sink in `records.to`, or leave the key out",
+        );
+    }
     Some(Records {
         to,
         queue,
+        refuses_when_full,
         summary_interval,
     })
 }

@@ -7,7 +7,7 @@ use super::observe::{PUBLIC, plaintext, running};
 use crate::support::frames::{self, Raw};
 use crate::support::{Gateway, Origin, Reply};
 
-const SOON: Duration = Duration::from_millis(1500);
+const SOON: Duration = Duration::from_millis(1000);
 
 pub fn rows() -> Vec<Row> {
     vec![

@@ -146,6 +146,21 @@ pub fn rows() -> Vec<Row> {
             observe: records_to_a_reader_that_sleeps,
         },
         Row {
+            // a sink that takes nothing, and room for four
+            key: "records.when_full",
+            settings: [
+                ("drop", "200 200 200 200 200 200"),
+                ("refuse", "200 200 200 200 503 503"),
+            ],
+            observe: |policy| {
+                let records =
+                    format!("records: {{ to: {{ file: /dev/full }}, queue: 4, when_full: {policy} }}\n");
+                let gateway = plaintext(&(records + PUBLIC)).start();
+                let statuses = (0..6).map(|_| Client::new(gateway.https).get("/", &[]).status.to_string());
+                statuses.collect::<Vec<_>>().join(" ")
+            },
+        },
+        Row {
             key: "records.summary_interval",
             settings: [("0s", "3 records"), ("1h", "1 records and a count of 2")],
             observe: records_of_one_bad_credential,

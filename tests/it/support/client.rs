@@ -58,6 +58,8 @@ pub struct Client {
     tls: Option<SslConnector>,
     sni: Option<String>,
     any_name: bool,
+    /// Sent before everything else, TLS included.
+    first: Vec<u8>,
 }
 
 impl Client {
@@ -68,6 +70,7 @@ impl Client {
             tls: None,
             sni: Some("api.example".to_owned()),
             any_name: false,
+            first: Vec::new(),
         }
     }
 
@@ -99,6 +102,12 @@ impl Client {
         self.any_name()
     }
 
+    /// Begins each connection with these bytes, before TLS.
+    pub fn beginning(mut self, bytes: impl Into<Vec<u8>>) -> Client {
+        self.first = bytes.into();
+        self
+    }
+
     /// Takes a certificate for another name.
     pub fn any_name(mut self) -> Client {
         self.any_name = true;
@@ -116,6 +125,7 @@ impl Client {
         let stream = TcpStream::connect_timeout(&self.address, PATIENCE).map_err(|why| why.to_string())?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        let _ = (&stream).write_all(&self.first);
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {

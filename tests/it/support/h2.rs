@@ -16,12 +16,22 @@ pub fn exchange(
     authority: &Authority,
     requests: Vec<(Request<()>, Vec<Bytes>)>,
 ) -> Vec<Option<Answer>> {
+    exchange_slowly(address, authority, requests, Duration::ZERO)
+}
+
+/// The same, with a pause after each part of a body.
+pub fn exchange_slowly(
+    address: SocketAddr,
+    authority: &Authority,
+    requests: Vec<(Request<()>, Vec<Bytes>)>,
+    pause: Duration,
+) -> Vec<Option<Answer>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(30), run(address, authority, requests))
+        tokio::time::timeout(Duration::from_secs(30), run(address, authority, requests, pause))
             .await
             .expect("too slow")
     })
@@ -67,6 +77,7 @@ async fn run(
     address: SocketAddr,
     authority: &Authority,
     requests: Vec<(Request<()>, Vec<Bytes>)>,
+    pause: Duration,
 ) -> Vec<Option<Answer>> {
     let (mut client, driver) = connect(address, authority).await;
     let mut answers = Vec::new();
@@ -77,7 +88,7 @@ async fn run(
             Err(why) if why.is_go_away() && why.reason() == Some(::h2::Reason::NO_ERROR) => break,
             Err(why) => panic!("{why}"),
         };
-        answers.push(one(&mut client, request, parts).await.ok());
+        answers.push(one(&mut client, request, parts, pause).await.ok());
     }
     driver.abort();
     answers
@@ -88,6 +99,7 @@ pub async fn one(
     client: &mut ::h2::client::SendRequest<Bytes>,
     request: Request<()>,
     parts: Vec<Bytes>,
+    pause: Duration,
 ) -> Result<Answer, ::h2::Error> {
     let (response, mut body) = client.send_request(request, parts.is_empty())?;
     let sending = async {
@@ -103,6 +115,9 @@ pub async fn one(
                 if body.send_data(piece, end).is_err() {
                     return;
                 }
+            }
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
         }
     };
