@@ -12,15 +12,18 @@
 //!
 //! # Three tenses
 //!
-//! [`config`] is what was written, [`gateway`] is what was meant, [`proxy`] is what is running. Dependencies point one
-//! way: `cli → server → proxy, listener → pipeline → gates → gateway`. Gates never name Pingora, and only
-//! [`gateway::compile`] reads `config`.
+//! [`config`] is what was written, [`gateway`] is what was meant, [`proxy`] is what is running: it holds the snapshot of
+//! [`running`], where what was meant meets memory, counters and a changed file. Dependencies point one way:
+//! `cli → server → proxy, listener, admin → running → telemetry, pipeline → gates → gateway`. Gates never name Pingora, and
+//! only [`gateway::compile`] reads `config`.
 
 pub mod cli;
 pub mod server;
 
+pub mod admin;
 pub mod listener;
 pub mod proxy;
+pub mod running;
 
 pub mod pipeline;
 

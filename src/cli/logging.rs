@@ -57,6 +57,10 @@ impl Log for Messages {
 /// What Pingora says of each connection that is not taken, or whose handshake fails: those are counted by reason, and
 /// anybody can make as many as they like.
 fn is_counted(record: &Record<'_>) -> bool {
+    // HTTP/2 that does not begin
+    if record.target() == "pingora_core::apps" {
+        return true;
+    }
     record.target() == "pingora_core::services::listening"
         && record.args().as_str().map_or_else(
             || record.args().to_string().starts_with("Downstream handshake"),
@@ -78,7 +82,7 @@ fn may_be_told(target: &str) -> bool {
             .strip_prefix(*part)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    is_in(&"durward") || WITHOUT_REQUESTS.iter().any(|part| is_in(part))
+    is_in(&"durward") || WITHOUT_REQUESTS.iter().any(is_in)
 }
 
 /// Says where, and in which words if they are always the same.

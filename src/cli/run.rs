@@ -10,7 +10,7 @@ use clap::Args;
 use super::{File, compiled, report};
 use crate::demo::{self, Demo};
 use crate::gateway::compile::compile;
-use crate::gateway::reload::Watched;
+use crate::running::reload::Watched;
 use crate::secrets::Sources;
 use crate::server;
 

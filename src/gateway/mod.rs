@@ -6,10 +6,8 @@
 pub mod certificates;
 pub mod compile;
 pub mod connections;
-pub mod live;
 pub mod policy;
 pub mod prove;
-pub mod reload;
 pub mod router;
 
 use std::net::SocketAddr;

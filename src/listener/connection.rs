@@ -70,7 +70,8 @@ pub enum Ended {
 }
 
 impl Ended {
-    const ALL: [Ended; 11] = [
+    /// All of them.
+    pub(super) const ALL: [Ended; 11] = [
         Ended::HandshakeTimeout,
         Ended::HandshakeFailed,
         Ended::ProxyHeaderTimeout,

@@ -229,3 +229,152 @@ impl Guarded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pingora_core::protocols::http::v1::server::HttpSession;
+    use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::head::WireLimits;
+
+    const LIMITS: WireLimits = WireLimits {
+        bytes: 32 << 10,
+        fields: 100,
+    };
+
+    /// What Pingora makes of these bytes: the length of the head, and the body.
+    fn by_pingora(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            client.write_all(bytes).await.unwrap();
+            drop(client);
+            let mut session = HttpSession::new(Box::new(server));
+            let length = session.read_request().await.ok()??;
+            let mut body = Vec::new();
+            while let Some(part) = session.read_body_bytes().await.ok()? {
+                body.extend_from_slice(&part);
+            }
+            Some((length, body))
+        })
+    }
+
+    /// A head of lines that are mostly good, with a byte of it changed, put in, or left out.
+    fn heads() -> impl Strategy<Value = Vec<u8>> {
+        let request_lines = prop_oneof![
+            8 => "(GET|POST|X-Y|A!#) /[a-zA-Z0-9/._~!$&'()*+,;=:@%?-]{0,20} HTTP/1\\.[01]",
+            1 => "(GET|PUT) https?://(a|b:8|A)(/[a-z?=%#{}|\\\\\"<>^`]{0,8})? HTTP/1\\.1",
+            1 => "GET [!-~]{1,12} HTTP/1\\.1",
+        ];
+        let lines = prop_oneof![
+            4 => Just("Host: a".to_owned()),
+            1 => "Host:[ \t]?[a-zA-Z0-9.:\\[\\]_@/-]{0,12}[ \t]?",
+            1 => "(Content-Length|content-length): ?[0-9]{1,20}",
+            1 => "Transfer-Encoding: ?(chunked|CHUNKED|gzip, chunked)",
+            1 => "(Connection|Upgrade|Expect|TE|Cookie): [ -~]{0,20}",
+            2 => "[!#$%&'*+.^_`|~0-9a-zA-Z-]{1,12}:[ \t!-~\u{80}-\u{ff}]{0,20}",
+        ];
+        let change = (any::<prop::sample::Index>(), any::<u8>(), 0..6u8);
+        (request_lines, prop::collection::vec(lines, 0..5), change).prop_map(|(first, lines, change)| {
+            let mut bytes = format!("{first}\r\nHost: a\r\n").into_bytes();
+            for line in lines
+                .iter()
+                .filter(|line| !line.to_lowercase().starts_with("host") || line.len() > 8)
+            {
+                bytes.extend(line.as_bytes());
+                bytes.extend(b"\r\n");
+            }
+            bytes.extend(b"\r\n");
+            let (index, byte, how) = change;
+            let index = index.index(bytes.len());
+            match how {
+                0 => bytes[index] = byte,
+                1 => bytes.insert(index, byte),
+                2 => _ = bytes.remove(index),
+                _ => {}
+            }
+            bytes
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        // U16: whatever we take, Pingora takes for the same; what it would refuse in silence never reaches it
+        #[test]
+        fn a_head_that_we_take_is_one_for_pingora_too(head in heads()) {
+            if let Ok(Some(ours)) = HeadReader::default().read(&head, LIMITS) {
+                let whole = match ours.body {
+                    BodyLength::None => head[..ours.len].to_vec(),
+                    BodyLength::Known(length) if length < 10_000 => {
+                        [&head[..ours.len], &vec![b'x'; length as usize][..]].concat()
+                    }
+                    BodyLength::Known(_) => return Ok(()),
+                    BodyLength::Unknown => [&head[..ours.len], &b"1\r\nx\r\n0\r\n\r\n"[..]].concat(),
+                };
+                let expected = match ours.body {
+                    BodyLength::None => 0,
+                    BodyLength::Known(length) => length as usize,
+                    BodyLength::Unknown => 1,
+                };
+                // one empty line before the head counts for us and not for Pingora
+                let blank = usize::from(head.starts_with(b"\r\n")) * 2;
+                let theirs = by_pingora(&whole);
+                let lengths = theirs.map(|(head, body)| (head, body.len()));
+                let is_same = lengths == Some((ours.len, expected)) || lengths == Some((ours.len - blank, expected));
+                prop_assert!(is_same, "{}: {ours:?}, {lengths:?}", head.escape_ascii());
+            }
+        }
+
+        // U16: a body ends for Pingora where it ends for us
+        #[test]
+        fn a_chunked_body_ends_where_it_ends_for_pingora(
+            chunks in prop::collection::vec("[0-9a-f\r\n;]{1,20}", 0..4),
+            upper in any::<bool>(),
+            zeros in 0..4usize,
+            trailer in "|([a-z]{1,5}: ?[!-~]{0,8}\r\n)",
+            change in (any::<prop::sample::Index>(), any::<u8>(), 0..5u8),
+        ) {
+            let mut wire = Vec::new();
+            for chunk in &chunks {
+                let size = format!("{}{:x}", "0".repeat(zeros), chunk.len());
+                let size = if upper { size.to_uppercase() } else { size };
+                wire.extend(format!("{size}\r\n{chunk}\r\n").as_bytes());
+            }
+            wire.extend(format!("0{}\r\n{trailer}\r\n", "0".repeat(zeros)).as_bytes());
+            let (index, byte, how) = change;
+            let index = index.index(wire.len());
+            match how {
+                0 => wire[index] = byte,
+                1 => wire.insert(index, byte),
+                _ => {}
+            }
+            let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+            if let Ok(Some(end)) = Chunks::default().read(&wire) {
+                let theirs = by_pingora(&[head, &wire[..end]].concat());
+                prop_assert!(theirs.is_some(), "{}", wire.escape_ascii());
+                // and not before
+                prop_assert!(by_pingora(&[head, &wire[..end - 1]].concat()).is_none());
+                if how > 1 {
+                    prop_assert_eq!(theirs.unwrap().1, chunks.concat().into_bytes());
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), step in 1..50usize) {
+            let mut reader = HeadReader::default();
+            for end in (1..=bytes.len()).step_by(step) {
+                if reader.read(&bytes[..end], LIMITS).is_err() {
+                    break;
+                }
+            }
+            let _ = Chunks::default().read(&bytes);
+        }
+    }
+}

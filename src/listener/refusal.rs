@@ -132,7 +132,7 @@ pub(super) fn record_unserved(connection: &Arc<Connection>, opened: u32) {
     let Ok(runtime) = runtime else { return };
     runtime.spawn(async move {
         // the last of them may only just have been handed on
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         let denial = Denial::Malformed(Malformed::Stream);
         let client = connection.client.get().copied();
         for _ in 0..unserved(&connection).min(MOST_UNSERVED) {

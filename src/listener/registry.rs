@@ -20,7 +20,7 @@ use super::connection::{Connection, Ended, Stage, Ticket};
 use super::refusal;
 use crate::gates::flood::network;
 use crate::gates::network::is_trusted;
-use crate::gateway::live::Live;
+use crate::running::live::Live;
 use crate::telemetry::Telemetry;
 
 /// Locks that connections are spread over.
@@ -60,6 +60,8 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    const ALL: [Refused; 3] = [Refused::Max, Refused::MaxPerAddress, Refused::ProxyHeader];
+
     /// Stable word for metrics.
     fn reason(self) -> &'static str {
         match self {
@@ -78,10 +80,15 @@ impl Registry {
     #[must_use]
     pub fn new(live: Arc<Live>, telemetry: Arc<Telemetry>) -> Registry {
         let metrics = &telemetry.metrics.connections;
+        let (before, after): (Vec<Ended>, Vec<Ended>) =
+            Ended::ALL.into_iter().partition(|why| why.is_refusal());
+        let mut refused = Refused::ALL.map(Refused::reason).to_vec();
+        refused.extend(before.into_iter().map(Ended::reason));
+        let closed: Vec<&str> = after.into_iter().map(Ended::reason).collect();
         let running = live.current();
         let listeners = running.gateway.listeners.iter().map(|listener| {
             let label = listener.address.to_string();
-            let open = metrics.open(&label);
+            let open = metrics.open(&label, &refused, &closed);
             (label, open)
         });
         let listeners = listeners.collect();

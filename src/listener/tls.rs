@@ -13,9 +13,9 @@ use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ext;
 
 use super::Connection;
-use crate::gateway::live::Live;
 use crate::gateway::{Purpose, TlsPolicy};
 use crate::request::TlsFacts;
+use crate::running::live::Live;
 
 /// What is kept with a TLS connection, for the requests on it.
 #[derive(Debug)]

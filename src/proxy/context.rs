@@ -10,22 +10,22 @@ use pingora_core::Error;
 use pingora_proxy::Session;
 use uuid::Uuid;
 
-use super::stand_in::Seat;
+use super::stand_in::Place;
 use super::tether::{End, Kind};
 use crate::clock::UnixTime;
 use crate::denial::Denial;
-use crate::gateway::live::{Live, Running};
 use crate::gateway::policy::Public;
 use crate::gateway::{Access, Gateway, Route, RouteId};
 use crate::head::Head;
 use crate::pipeline::Admitted;
 use crate::request::Peer;
+use crate::running::live::{Live, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::meters::TargetId;
 use crate::telemetry::record::Record;
 use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
-use crate::telemetry::writer::Place;
+use crate::telemetry::writer::Room;
 use crate::trace::Trace;
 use crate::upstream::Upstream;
 
@@ -59,7 +59,7 @@ pub struct RequestCtx {
     /// The body, where it was read whole, until the last attempt that could need it.
     pub(super) body: Option<Bytes>,
     /// Who takes the client's place while that body is sent, or the answer is held.
-    pub(super) seat: Seat,
+    pub(super) place: Place,
     /// When what admitted the request is no longer good.
     pub(super) leave_until: Option<Instant>,
     /// Targets that no connection could be made to.
@@ -73,7 +73,7 @@ pub struct RequestCtx {
     /// Whether it does.
     pub(super) replaces: bool,
     /// Room for the record, where nothing may pass without one.
-    pub(super) place: Option<Place>,
+    pub(super) room: Option<Room>,
     started: Instant,
     arrived: UnixTime,
     outcome: Outcome,
@@ -108,14 +108,14 @@ impl RequestCtx {
             hsts: None,
             received: 0,
             body: None,
-            seat: Seat::default(),
+            place: Place::default(),
             leave_until: None,
             tried: Vec::new(),
             forwarded: None,
             attempt: None,
             replacement: None,
             replaces: false,
-            place: None,
+            room: None,
             started: Instant::now(),
             arrived: UnixTime::of_system(),
             // until its end is told, it has been broken off: by a panic, or by whoever dropped it
@@ -210,7 +210,7 @@ impl RequestCtx {
 
     /// Whether it was ended on purpose, in a way that the client can tell from a failure.
     fn has_parted(&self) -> bool {
-        self.seat.ended.is_some() && matches!(self.seat.held, Some(Kind::WebSocket | Kind::Events))
+        self.place.ended.is_some() && matches!(self.place.held, Some(Kind::WebSocket | Kind::Events))
     }
 
     /// A stream that has an end of its own: counted while it is open.
@@ -220,7 +220,7 @@ impl RequestCtx {
 
     /// Why a stream ended; `None` where the request was none.
     fn closed(&self) -> Option<&'static str> {
-        match (self.seat.held?, self.seat.ended) {
+        match (self.place.held?, self.place.ended) {
             (Kind::Handshake, _) | (Kind::Open, None) => None,
             (_, Some(end)) => Some(end.as_str()),
             (_, None) if self.outcome.aborted => Some("aborted"),
@@ -295,7 +295,7 @@ impl RequestCtx {
         denial.is_of_credential() && self.telemetry.refusals.counts(refusal, self.arrived)
     }
 
-    fn record(&self, place: Option<Place>) {
+    fn record(&self, room: Option<Room>) {
         let route = self.route();
         let denial = self.denied();
         let reason = match denial {
@@ -366,15 +366,15 @@ impl RequestCtx {
             closed: self.closed(),
             config: gateway.hash.get(..12).unwrap_or_default(),
         };
-        record.with_line(|line| self.telemetry.records.write_in(place, line));
+        record.with_line(|line| self.telemetry.records.write_in(room, line));
     }
 }
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
-        let place = self.place.take();
-        self.record(place);
-        if let (Some(kind @ (Kind::WebSocket | Kind::Events)), Some(why)) = (self.seat.held, self.closed()) {
+        let room = self.room.take();
+        self.record(room);
+        if let (Some(kind @ (Kind::WebSocket | Kind::Events)), Some(why)) = (self.place.held, self.closed()) {
             self.telemetry.metrics.streams_open(kind.as_str()).dec();
             self.telemetry.metrics.stream_ended(kind.as_str(), why);
         }
@@ -417,7 +417,7 @@ mod tests {
             (&record["durward.outcome"], &record["error.type"]),
             (&"abort".into(), &"aborted".into())
         );
-        let metrics = String::from_utf8(telemetry.metrics.text(&live, &telemetry)).unwrap();
+        let metrics = String::from_utf8(telemetry.metrics.text()).unwrap();
         assert!(!metrics.contains("outcome=\"allow\""), "{metrics}");
     }
 }

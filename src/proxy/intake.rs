@@ -36,8 +36,8 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
         .get("traceparent")
         .and_then(|value| value.to_str().ok());
     ctx.tracing = Some(TraceContext::next(traceparent));
-    match ctx.telemetry.records.place() {
-        Ok(place) => ctx.place = place,
+    match ctx.telemetry.records.room() {
+        Ok(room) => ctx.room = room,
         Err(Full) => {
             let denial = Denial::Unavailable(Dependency::Records, RECORDS);
             reply::deny(session, ctx, denial).await?;
@@ -162,7 +162,7 @@ pub(super) fn count(part: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
         Some(BodyPlan::Whole { .. }) => return Ok(()),
         Some(BodyPlan::Stream { max }) => max,
         // what is said on a WebSocket
-        Some(BodyPlan::None) if ctx.seat.held == Some(Kind::WebSocket) => u64::MAX,
+        Some(BodyPlan::None) if ctx.place.held == Some(Kind::WebSocket) => u64::MAX,
         Some(BodyPlan::None) | None => 0,
     };
     ctx.received = ctx

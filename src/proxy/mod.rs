@@ -27,7 +27,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 pub use context::RequestCtx;
 pub(crate) use reply::problem;
 
-use crate::gateway::live::Live;
+use crate::running::live::Live;
 use crate::telemetry::Telemetry;
 
 /// The gateway's logic, attached to Pingora's phases.

@@ -16,8 +16,8 @@ use super::intake::read_head;
 use super::reply;
 use crate::clock::UnixTime;
 use crate::denial::{Denial, PlainHttp, Verdict};
-use crate::gateway::live::Live;
 use crate::head::{BodyLength, Head};
+use crate::running::live::Live;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::Record;
 

@@ -66,7 +66,7 @@ pub(super) fn clean(
         }
         if ctx.is_draining() {
             session.set_keepalive(None);
-            ctx.seat.leave();
+            ctx.place.leave();
         }
     }
     // without the map of how the upstream spelled its names, which would have to be kept in step
@@ -134,7 +134,7 @@ pub(super) fn body(
     ctx: &mut RequestCtx,
 ) -> Result<Option<std::time::Duration>> {
     // what is held is ended by who holds it
-    if ctx.seat.held.is_none() {
+    if ctx.place.held.is_none() {
         let now = Instant::now();
         if is_late(now, ctx) {
             return Err(Error::explain(DEADLINE, "the answer takes too long").into_up());

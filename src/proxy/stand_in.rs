@@ -50,7 +50,7 @@ struct Left {
 
 /// What a request knows of its stand-in.
 #[derive(Default)]
-pub(super) struct Seat {
+pub(super) struct Place {
     slot: Option<Arc<Slot>>,
     /// Whether it plays a body.
     plays: bool,
@@ -59,13 +59,13 @@ pub(super) struct Seat {
     pub(super) ended: Option<End>,
 }
 
-impl std::fmt::Debug for Seat {
+impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Seat").field(&self.slot.is_some()).finish()
+        f.debug_tuple("Place").field(&self.slot.is_some()).finish()
     }
 }
 
-impl Seat {
+impl Place {
     /// Ends the client's connection after the answer; the session itself cannot be told while the stand-in is there.
     pub(super) fn leave(&self) {
         if let Some(slot) = &self.slot {
@@ -93,7 +93,7 @@ pub(super) fn hold(session: &mut Session, ctx: &mut RequestCtx, tether: Tether) 
 
 /// The body has been sent.
 pub(super) fn played(session: &mut Session, ctx: &mut RequestCtx) {
-    if ctx.seat.plays
+    if ctx.place.plays
         && let Some((_, Some(tether))) = take(session, ctx)
     {
         put(session, ctx, Bytes::new(), Some(tether));
@@ -107,9 +107,9 @@ pub(super) fn swap_out(session: &mut Session, ctx: &mut RequestCtx) {
 
 fn put(session: &mut Session, ctx: &mut RequestCtx, body: Bytes, tether: Option<Tether>) {
     let slot = Arc::new(Slot::default());
-    ctx.seat.slot = Some(slot.clone());
-    ctx.seat.plays = !body.is_empty();
-    ctx.seat.held = tether.as_ref().map(Tether::kind);
+    ctx.place.slot = Some(slot.clone());
+    ctx.place.plays = !body.is_empty();
+    ctx.place.held = tether.as_ref().map(Tether::kind);
     let stand_in = StandIn {
         client: mem::replace(&mut session.downstream_session, nobody()),
         slot,
@@ -122,8 +122,8 @@ fn put(session: &mut Session, ctx: &mut RequestCtx, body: Bytes, tether: Option<
 }
 
 fn take(session: &mut Session, ctx: &mut RequestCtx) -> Option<(Bytes, Option<Tether>)> {
-    let slot = ctx.seat.slot.take()?;
-    ctx.seat.plays = false;
+    let slot = ctx.place.slot.take()?;
+    ctx.place.plays = false;
     // the stand-in fills the slot when it is dropped
     *session.downstream_session = *nobody();
     let Left { client, body, tether } = slot.left.lock().take()?;
@@ -131,7 +131,7 @@ fn take(session: &mut Session, ctx: &mut RequestCtx) -> Option<(Bytes, Option<Te
     if slot.leave.load(Ordering::Relaxed) {
         session.set_keepalive(None);
     }
-    ctx.seat.ended = tether.as_ref().and_then(Tether::ended).or(ctx.seat.ended);
+    ctx.place.ended = tether.as_ref().and_then(Tether::ended).or(ctx.place.ended);
     Some((body, tether))
 }
 

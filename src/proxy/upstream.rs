@@ -250,7 +250,7 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     let etype = error.etype();
     match error.esource() {
         ErrorSource::Downstream => match etype {
-            _ if *etype == ENDED => match ctx.seat.held {
+            _ if *etype == ENDED => match ctx.place.held {
                 Some(Kind::WebSocket | Kind::Events) => None,
                 _ => Some(Denial::Unauthenticated(AuthnError::TokenExpired)),
             },

@@ -16,6 +16,7 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
+use pingora_core::{Error, ErrorType};
 use pingora_proxy::http_proxy;
 
 use parking_lot::Mutex;
@@ -25,18 +26,18 @@ use tokio::task::JoinHandle;
 use shutdown::{LeaveWhenIdle, Signals};
 use state::StateDir;
 
+use crate::admin::Admin;
 use crate::clock::UnixTime;
 use crate::gates::authn::{KeysFrom, crypto};
-use crate::gateway::live::Live;
-use crate::gateway::reload::Watched;
 use crate::gateway::{Gateway, Purpose};
 use crate::listener::door::{BeforeTls, Door};
 use crate::listener::registry::{Registry, Watchdog};
 use crate::listener::tls;
 use crate::proxy::Durward;
 use crate::proxy::redirect::Redirect;
+use crate::running::live::Live;
+use crate::running::reload::Watched;
 use crate::telemetry::Telemetry;
-use crate::telemetry::admin::Admin;
 use crate::upstream::{Target, resolve};
 use crate::world::fetch::Fetcher;
 use crate::world::keys::KeySource;
@@ -204,10 +205,8 @@ fn add_listeners(
     server.add_service(background_service("watchdog", Watchdog(registry)));
     let mut admin = Service::new(
         "admin".to_owned(),
-        Admin {
-            live: live.clone(),
-            telemetry: telemetry.clone(),
-        },
+        Admin::new(live.clone(), telemetry.clone())
+            .map_err(|why| Error::because(ErrorType::InternalError, "metrics", why))?,
     );
     admin.threads = Some(1);
     admin.add_tcp(&running.gateway.admin.to_string());

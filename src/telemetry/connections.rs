@@ -40,9 +40,15 @@ impl ConnectionMetrics {
         Ok(metrics)
     }
 
-    /// The number of open connections of a listener.
+    /// The number of open connections of a listener; from now on it has a series for each of these reasons.
     #[must_use]
-    pub fn open(&self, listener: &str) -> IntGauge {
+    pub fn open(&self, listener: &str, refused: &[&str], closed: &[&str]) -> IntGauge {
+        for reason in refused {
+            self.refused.with_label_values(&[listener, reason]);
+        }
+        for reason in closed {
+            self.closed.with_label_values(&[listener, reason]);
+        }
         self.open.with_label_values(&[listener])
     }
 

@@ -1,6 +1,6 @@
 //! Counters and histograms. Labels come from enums and from configured names only: no client can make a series.
 //!
-//! What happens is counted here; what is so at the moment of asking is read by [`State`]. `docs/metrics.md` lists both.
+//! What happens is counted here; what is so at the moment of asking is read by [`crate::admin`]. `docs/metrics.md` lists both.
 
 use http::Method;
 use prometheus::core::Collector;
@@ -11,10 +11,7 @@ use prometheus::{
 
 use super::connections::ConnectionMetrics;
 use super::labels::Names;
-use super::state::State;
 use crate::denial::{Denial, UpstreamError};
-use crate::gateway::live::Live;
-use crate::telemetry::Telemetry;
 
 /// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
 const BOUNDS: [f64; 14] = [
@@ -36,7 +33,6 @@ pub struct Metrics {
     upstream_duration: HistogramVec,
     streams_open: IntGaugeVec,
     streams_ended: IntCounterVec,
-    state: State,
     routes: Names,
     paths: Names,
     limits: Names,
@@ -113,13 +109,18 @@ impl Metrics {
                 "WebSockets and event streams that ended, and why.",
                 &["kind", "reason"],
             )?,
-            state: State::new(&registry)?,
             registry,
             routes: Names::default(),
             paths: Names::default(),
             limits: Names::default(),
             targets: Names::default(),
         })
+    }
+
+    /// Where further metrics are entered.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// The histogram of requests with these labels.
@@ -199,8 +200,7 @@ impl Metrics {
 
     /// Everything, in Prometheus' text format.
     #[must_use]
-    pub fn text(&self, live: &Live, telemetry: &Telemetry) -> Vec<u8> {
-        self.state.read(live, telemetry);
+    pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         if let Err(why) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             log::error!(target: "durward::metrics", "metrics cannot be written: {why}");
@@ -210,7 +210,10 @@ impl Metrics {
 }
 
 /// Made, and entered into the registry.
-pub(super) fn register<C: Collector + Clone + 'static>(
+///
+/// # Errors
+/// The name is registered already.
+pub(crate) fn register<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: prometheus::Result<C>,
 ) -> prometheus::Result<C> {

@@ -1,15 +1,13 @@
 //! What is told of what happened: records, metrics, health.
 
-pub mod admin;
 pub mod connections;
-mod labels;
+pub mod labels;
 pub(crate) mod line;
 pub mod meters;
 pub mod metrics;
 pub mod record;
 pub mod refusals;
 mod sink;
-mod state;
 pub mod traceparent;
 pub mod writer;
 

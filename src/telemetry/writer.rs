@@ -3,7 +3,7 @@
 //! A request never waits for a disk, and does not even wake the thread, but for the first record of a batch: it copies its
 //! line into the buffer. When the buffer is full, the record is dropped and counted.
 //!
-//! Where that must not be, each request takes a [`Place`] before it goes on, and is refused if there is none: what has one
+//! Where that must not be, each request takes a [`Room`] before it goes on, and is refused if there is none: what has one
 //! is written, however long the sink takes, and until then the places run out. Nobody waits for that either.
 
 use std::io;
@@ -56,9 +56,9 @@ struct Batch {
 
 /// Room for the record of one request. Given up with the value.
 #[derive(Debug)]
-pub struct Place(Option<Arc<Shared>>);
+pub struct Room(Option<Arc<Shared>>);
 
-impl Drop for Place {
+impl Drop for Room {
     fn drop(&mut self) {
         if let Some(shared) = &self.0 {
             shared.taken.fetch_sub(1, Ordering::AcqRel);
@@ -114,7 +114,7 @@ impl Writer {
     ///
     /// # Errors
     /// There is no room: the request is to be refused.
-    pub fn place(&self) -> Result<Option<Place>, Full> {
+    pub fn room(&self) -> Result<Option<Room>, Full> {
         let Some(shared) = self.shared.as_ref().filter(|shared| shared.refuses) else {
             return Ok(None);
         };
@@ -122,7 +122,7 @@ impl Writer {
             shared.taken.fetch_sub(1, Ordering::AcqRel);
             return Err(Full);
         }
-        Ok(Some(Place(Some(shared.clone()))))
+        Ok(Some(Room(Some(shared.clone()))))
     }
 
     /// Whether requests are being refused for want of room.
@@ -142,7 +142,7 @@ impl Writer {
     }
 
     /// Hands a line on in the place that was taken for it; without one, as [`write`](Self::write) does.
-    pub fn write_in(&self, place: Option<Place>, line: &[u8]) {
+    pub fn write_in(&self, place: Option<Room>, line: &[u8]) {
         let Some(shared) = place.and_then(|mut place| place.0.take()) else {
             return self.write(line);
         };
@@ -340,7 +340,7 @@ mod tests {
             summary_interval: Duration::ZERO,
         })
         .unwrap();
-        let place = || writer.place().map(Option::unwrap);
+        let place = || writer.room().map(Option::unwrap);
         let (first, second) = (place().unwrap(), place().unwrap());
         assert_eq!(place().unwrap_err(), Full);
         assert!(writer.is_full());

@@ -677,9 +677,7 @@ fn many_at_a_time_do_not_get_in_each_others_way() {
                         let expected = expected(size);
                         streams.spawn(async move {
                             let parts = vec![Bytes::from(body(size))];
-                            let answer: Answer = h2::one(&mut client, post(&[]), parts, Duration::ZERO)
-                                .await
-                                .unwrap();
+                            let answer: Answer = h2::one(&mut client, post(&[]), parts).await.unwrap();
                             assert_eq!(answer.text(), expected);
                         });
                     }

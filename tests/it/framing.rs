@@ -14,6 +14,10 @@ fn open(origin: &Origin, more: &str) -> Gateway {
         "{more}upstreams:\n  all: {{ targets: [\"{}\"] }}\nroutes:\n\
          \x20 - match: {{ methods: [GET, POST, HEAD], path: \"/{{rest*}}\" }}\n\
          \x20   public: {{ reason: test, owner: test }}\n\
+         \x20   upstream: all\n\
+         \x20 - match: {{ methods: [POST], path: /stream }}\n\
+         \x20   public: {{ reason: test, owner: test }}\n\
+         \x20   request: {{ body: stream }}\n\
          \x20   upstream: all\n",
         origin.address
     ))
@@ -567,9 +571,8 @@ fn trailers_and_fragments_of_http2_requests_end_at_the_gateway() {
     let trailers = frames::block(&[(":path", "/g"), ("x-user-id", "root")]);
     raw.send(frames::HEADERS, END_HEADERS | END_STREAM, 1, &trailers);
     raw.until(|frame| frame.kind == frames::HEADERS).unwrap();
-    let seen = origin.only();
-    assert_eq!((&*seen.target, &*seen.body), ("/f", &b"{}"[..]));
-    assert!(seen.all("x-user-id").is_empty());
+    // they would be lost on the way
+    assert_eq!(origin.connections(), 0);
     // nor a fragment, which the library takes off before it is judged
     raw.get(3, "/f#g");
     raw.until(|frame| frame.kind == frames::HEADERS).unwrap();
@@ -583,7 +586,7 @@ fn a_client_that_waits_for_100_continue_is_not_taken_for_a_slow_one() {
     let gateway = open(&origin, "connections: { body_grace: 300ms }\n");
     let mut connection = Client::connect(&gateway.client());
     connection.write(
-        "POST /f HTTP/1.1\r\nHost: api.example\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+        "POST /stream HTTP/1.1\r\nHost: api.example\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
     );
     // the origin of these tests never says 100, so the answer comes without the body
     std::thread::sleep(Duration::from_millis(900));

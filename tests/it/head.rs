@@ -24,12 +24,14 @@ fn open(origin: &Origin) -> Gateway {
              \x20   upstream: all\n"
         )
     };
-    Gateway::start(&format!(
+    Gateway::with(&format!(
         "upstreams:\n  all: {{ targets: [\"{}\"] }}\nroutes:\n{}{}",
         origin.address,
         route("/"),
         route("/{rest*}")
     ))
+    .names(&["localhost", "api.example", "127.0.0.1", "::1"])
+    .start()
 }
 
 fn judge(gateway: &Gateway, origin: &Origin, request: &[u8], fate: Fate) {

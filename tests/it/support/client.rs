@@ -320,13 +320,6 @@ impl Connection {
         line.split(' ').nth(1)?.parse().ok()
     }
 
-    pub fn socket(&self) -> &TcpStream {
-        match self.stream.get_ref() {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref(),
-        }
-    }
-
     /// Status of the next head, interim or final, which is read and thrown away.
     pub fn status(&mut self) -> u16 {
         let mut head = String::new();
@@ -342,6 +335,14 @@ impl Connection {
     /// Where bytes come from.
     pub fn reader(&mut self) -> &mut impl Read {
         &mut self.stream
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self.stream.get_ref() {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref(),
+        }
     }
 
     /// The next bytes, exactly so many.

@@ -88,7 +88,7 @@ async fn run(
             Err(why) if why.is_go_away() && why.reason() == Some(::h2::Reason::NO_ERROR) => break,
             Err(why) => panic!("{why}"),
         };
-        answers.push(one(&mut client, request, parts, pause).await.ok());
+        answers.push(one_slowly(&mut client, request, parts, pause).await.ok());
     }
     driver.abort();
     answers
@@ -96,6 +96,15 @@ async fn run(
 
 /// One request and its answer; the parts of its body as DATA frames.
 pub async fn one(
+    client: &mut ::h2::client::SendRequest<Bytes>,
+    request: Request<()>,
+    parts: Vec<Bytes>,
+) -> Result<Answer, ::h2::Error> {
+    one_slowly(client, request, parts, Duration::ZERO).await
+}
+
+/// The same, with a pause after each part of the body.
+async fn one_slowly(
     client: &mut ::h2::client::SendRequest<Bytes>,
     request: Request<()>,
     parts: Vec<Bytes>,

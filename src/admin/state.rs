@@ -2,11 +2,11 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::Telemetry;
-use super::labels::Names;
-use super::metrics::register;
 use crate::gateway::Purpose;
-use crate::gateway::live::{Live, Running};
+use crate::running::live::{Live, Running};
+use crate::telemetry::Telemetry;
+use crate::telemetry::labels::Names;
+use crate::telemetry::metrics::register;
 use crate::world::World;
 
 /// Gauges, and counters that others keep.
@@ -33,8 +33,8 @@ pub(super) struct State {
     certificates: IntGaugeVec,
     records_dropped: IntCounter,
     records_waiting: IntGauge,
-    body_memory: IntGauge,
     records_failing: IntGauge,
+    body_memory: IntGauge,
     records_summarised: IntCounter,
     names: Names,
 }
@@ -136,13 +136,13 @@ impl State {
             )?,
             records_dropped: counter("durward_records_dropped_total", "Records lost.")?,
             records_waiting: gauge("durward_records_waiting", "Records that wait for the writer.")?,
-            body_memory: gauge(
-                "durward_body_memory_bytes",
-                "Memory that buffered request bodies take.",
-            )?,
             records_failing: gauge(
                 "durward_records_failing",
                 "Whether the sink did not take the last records.",
+            )?,
+            body_memory: gauge(
+                "durward_body_memory_bytes",
+                "Memory that buffered request bodies take.",
             )?,
             records_summarised: counter(
                 "durward_records_summarised_total",

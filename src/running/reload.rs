@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::compile::load;
 use super::live::{Live, Reload};
-use super::{Gateway, Purpose};
 use crate::clock::UnixTime;
 use crate::config::fault::Severity;
+use crate::gateway::compile::load;
+use crate::gateway::{Gateway, Purpose};
 
 /// A configuration file and what came of it.
 #[derive(Debug)]

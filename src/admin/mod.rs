@@ -1,5 +1,7 @@
 //! The port of metrics and health. Read-only; no route of the gateway leads here (S45, S89).
 
+mod state;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,17 +10,17 @@ use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 
-use super::Telemetry;
-use super::record::timestamp;
-use crate::gateway::live::Live;
+use crate::running::live::Live;
+use crate::telemetry::Telemetry;
+use crate::telemetry::record::timestamp;
+use state::State;
 
 /// Answers `/metrics`, `/livez`, `/healthz`, `/readyz` and `/config/status`.
 #[derive(Debug)]
 pub struct Admin {
-    /// What runs.
-    pub live: Arc<Live>,
-    /// What happened.
-    pub telemetry: Arc<Telemetry>,
+    live: Arc<Live>,
+    telemetry: Arc<Telemetry>,
+    state: State,
 }
 
 #[async_trait]
@@ -35,6 +37,19 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
+    /// Tells what runs, and what happened.
+    ///
+    /// # Errors
+    /// The name of a metric is registered twice.
+    pub fn new(live: Arc<Live>, telemetry: Arc<Telemetry>) -> prometheus::Result<Admin> {
+        let state = State::new(telemetry.metrics.registry())?;
+        Ok(Admin {
+            live,
+            telemetry,
+            state,
+        })
+    }
+
     fn answer(&self, method: &str, path: &str, host: &str) -> Response<Vec<u8>> {
         let running = self.live.current();
         if running.gateway.admin.ip().is_loopback() && !is_local(host) {
@@ -53,11 +68,14 @@ impl Admin {
             return refusal;
         }
         match path {
-            "/metrics" => response(
-                StatusCode::OK,
-                "text/plain; version=0.0.4",
-                self.telemetry.metrics.text(&self.live, &self.telemetry),
-            ),
+            "/metrics" => {
+                self.state.read(&self.live, &self.telemetry);
+                response(
+                    StatusCode::OK,
+                    "text/plain; version=0.0.4",
+                    self.telemetry.metrics.text(),
+                )
+            }
             "/livez" | "/healthz" => response(StatusCode::OK, TEXT, b"ok\n".to_vec()),
             "/readyz" => {
                 let mut failing = Vec::new();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::Gateway;
 use crate::clock::UnixTime;
+use crate::gateway::Gateway;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::meters::Meters;
 use crate::world::live::Memory;
