@@ -78,6 +78,8 @@ pub struct Server {
     pub drain: Duration,
     /// Where a successor finds this process.
     pub state_dir: Option<PathBuf>,
+    /// Whom to become when started as root.
+    pub user: Option<String>,
     /// Bytes that buffered bodies may take, all together.
     pub body_memory: u64,
 }
