@@ -40,7 +40,9 @@ pub use listener::{
     Certificate, Listener, Plaintext, Port, ProxyProtocol, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
-pub use route::{Answer, Auth, BodyHandling, Match, Public, RequestRules, Respond, Route, WebSocket};
+pub use route::{
+    Answer, Auth, BodyHandling, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
+};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 
 use scalar::{Size, Text};

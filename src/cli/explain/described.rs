@@ -160,8 +160,8 @@ impl Described {
 }
 
 impl Question {
-    pub(super) fn request(&self) -> Result<Asked<'_>, Malformed> {
-        let head = Head::parse(RawHead {
+    pub(super) fn request(&self, gateway: &Gateway) -> Result<Asked<'_>, Malformed> {
+        let head = gateway.read_head(RawHead {
             method: &self.method,
             uri: &self.uri,
             version: Version::HTTP_11,
