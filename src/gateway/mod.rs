@@ -33,7 +33,8 @@ use router::{Found, Router};
 pub struct Gateway {
     /// Identifies the configuration's text: hexadecimal SHA-256.
     pub hash: String,
-    /// Identifies everything that a verdict on a credential depends on, so that verdicts outlive other changes.
+    /// Identifies everything that a verdict on a credential depends on, and what is kept with it, so that verdicts outlive
+    /// other changes.
     pub authn_policy: u64,
     pub(crate) router: Router,
     /// Whether a route stands for repairs of paths.

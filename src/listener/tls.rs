@@ -16,12 +16,15 @@ use super::Connection;
 use crate::gateway::{Purpose, TlsPolicy};
 use crate::request::TlsFacts;
 use crate::running::live::Live;
+use crate::telemetry::record::tls_fields;
 
 /// What is kept with a TLS connection, for the requests on it.
 #[derive(Debug)]
 pub struct Secured {
     /// What was negotiated.
     pub facts: Arc<TlsFacts>,
+    /// The same as fields of a record.
+    pub fields: Arc<str>,
     /// Strict-Transport-Security of this listener.
     pub hsts: HeaderValue,
     /// The connection, where requests on it are told apart by the application alone: of HTTP/2.
@@ -74,6 +77,7 @@ impl TlsAccept for Handshakes {
             names: names.unwrap_or_default(),
         };
         Some(Arc::new(Secured {
+            fields: tls_fields(&facts).into(),
             facts: Arc::new(facts),
             hsts,
             connection: OnceLock::new(),

@@ -21,6 +21,7 @@ use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
 use crate::telemetry::traceparent::TraceContext;
 use crate::telemetry::writer::Full;
+use crate::world::live::Moment;
 
 /// When there may be room for records again.
 const RECORDS: Duration = Duration::from_secs(1);
@@ -111,10 +112,11 @@ async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted>
         peer: &ctx.peer,
     };
     let running = ctx.running.clone();
-    let verdict = running
-        .gateway
-        .admit(&live, &running.memory, &mut ctx.trace)
-        .await;
+    let world = Moment {
+        memory: &running.memory,
+        now: ctx.arrived,
+    };
+    let verdict = running.gateway.admit(&live, &world, &mut ctx.trace).await;
     ctx.head = Some(head);
     verdict
 }
@@ -145,6 +147,7 @@ fn peer(session: &Session, ctx: &mut RequestCtx) -> Peer {
         .and_then(|digest| digest.ssl_digest.as_ref())
         .and_then(|tls| tls.extension.get::<Secured>());
     ctx.hsts = secured.map(|secured| secured.hsts.clone());
+    ctx.tls_fields = secured.map(|secured| secured.fields.clone());
     if let Some(connection) = secured.and_then(|secured| secured.connection.get()) {
         connection.begin();
     }
