@@ -20,6 +20,11 @@ impl CanonicalPath {
         self.0.is_none()
     }
 
+    /// One that is canonical.
+    pub(super) fn of(path: Box<str>) -> CanonicalPath {
+        CanonicalPath(Some(path))
+    }
+
     pub(super) fn as_str<'a>(&'a self, uri: &'a Uri) -> &'a str {
         self.0.as_deref().unwrap_or_else(|| uri.path())
     }
@@ -130,8 +135,10 @@ fn decode(path: &str) -> Result<Box<str>, Malformed> {
         }
         decoded.push(value);
     }
-    if std::str::from_utf8(&decoded).is_err() {
-        return Err(Malformed::PathUtf8);
+    let text = std::str::from_utf8(&decoded).map_err(|_| Malformed::PathUtf8)?;
+    // those beyond ASCII: terminals obey U+009B as they do an escape
+    if text.chars().any(char::is_control) {
+        return Err(Malformed::PathEncodedSyntax);
     }
     Ok(canonical.into())
 }
@@ -161,6 +168,7 @@ mod tests {
             ("/a\\b", Malformed::PathCharacter),
             ("/a%00", Malformed::PathEncodedSyntax),
             ("/a%0d%0a", Malformed::PathEncodedSyntax),
+            ("/a%c2%9b", Malformed::PathEncodedSyntax),
             ("/a%252e", Malformed::PathEncodedSyntax),
             ("/a%3fb", Malformed::PathEncodedSyntax),
             ("/a%23b", Malformed::PathEncodedSyntax),

@@ -62,15 +62,20 @@ impl TlsAccept for Handshakes {
     }
 
     async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
+        let sni = asked_name(ssl);
+        let (hsts, names) = self.with_policy(|policy| {
+            let shown = policy.certificates.choose(sni.as_deref());
+            (policy.hsts.clone(), shown.map(|shown| shown.names.clone()))
+        })?;
         let facts = TlsFacts {
             version: ssl.version_str().to_owned(),
             cipher: ssl
                 .current_cipher()
                 .map(|cipher| cipher.name().to_owned())
                 .unwrap_or_default(),
-            sni: asked_name(ssl),
+            sni,
+            names: names.unwrap_or_default(),
         };
-        let hsts = self.with_policy(|policy| policy.hsts.clone())?;
         Some(Arc::new(Secured {
             fields: tls_fields(&facts).into(),
             facts: Arc::new(facts),

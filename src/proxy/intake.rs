@@ -100,7 +100,8 @@ impl Request for Live<'_> {
 }
 
 async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted> {
-    let head = read_head(session.as_downstream_mut()).map_err(Denial::Malformed)?;
+    let head = read_head(session.as_downstream_mut(), |raw| ctx.gateway().read_head(raw))
+        .map_err(Denial::Malformed)?;
     // of HTTP/1, the door has counted them
     if session.req_header().headers.len() > usize::from(ctx.gateway().connections.head.fields) {
         return Err(Denial::Malformed(Malformed::TooManyFields));
@@ -121,11 +122,14 @@ async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted>
     verdict
 }
 
-/// The canonical head of what was read. The very bytes of an HTTP/1 head were judged before, at the door.
-pub(super) fn read_head(session: &mut ServerSession) -> Result<Head, Malformed> {
+/// The canonical head of what was read, as `read` judges it. The very bytes of an HTTP/1 head were judged before, at the door.
+pub(super) fn read_head(
+    session: &mut ServerSession,
+    read: impl FnOnce(RawHead<'_>) -> Result<Head, Malformed>,
+) -> Result<Head, Malformed> {
     let ended = session.is_body_empty();
     let request = session.req_header();
-    Head::parse(RawHead {
+    read(RawHead {
         method: &request.method,
         uri: &request.uri,
         version: request.version,

@@ -14,6 +14,10 @@ fn open(origin: &Origin, more: &str) -> Gateway {
         "{more}upstreams:\n  all: {{ targets: [\"{}\"] }}\nroutes:\n\
          \x20 - match: {{ methods: [GET, POST, HEAD], path: \"/{{rest*}}\" }}\n\
          \x20   public: {{ reason: test, owner: test }}\n\
+         \x20   upstream: all\n\
+         \x20 - match: {{ methods: [POST], path: /stream }}\n\
+         \x20   public: {{ reason: test, owner: test }}\n\
+         \x20   request: {{ body: stream }}\n\
          \x20   upstream: all\n",
         origin.address
     ))

@@ -174,6 +174,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         hash,
         authn_policy: policy.finish(),
         router,
+        repairs: routes.iter().any(|route| !route.repairs.is_empty()),
         routes: routes.into(),
         issuers: issuers.into(),
         identity_headers,
