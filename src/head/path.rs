@@ -60,24 +60,43 @@ pub(super) fn check_query(query: Option<&str>) -> Result<(), Malformed> {
 
 /// `pchar` and `/`, without `%` and `;`.
 fn is_path_character(byte: u8) -> bool {
-    is_unreserved(byte)
-        || matches!(
-            byte,
-            b'/' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
-        )
+    PATH_CHARACTERS.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
-fn is_unreserved(byte: u8) -> bool {
+/// By byte: looked at for every byte of every request.
+const PATH_CHARACTERS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::indexing_slicing,
+            reason = "below 256, and constant"
+        )]
+        {
+            let b = byte as u8;
+            table[byte] = is_unreserved(b)
+                || matches!(
+                    b,
+                    b'/' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
+                );
+        }
+        byte += 1;
+    }
+    table
+};
+
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn check_segments(path: &str) -> Result<(), Malformed> {
-    let mut segments = path.split('/').skip(1).peekable();
+    let mut segments = path.as_bytes().split(|byte| *byte == b'/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         match segment {
-            "." | ".." => return Err(Malformed::PathDotSegment),
+            b"." | b".." => return Err(Malformed::PathDotSegment),
             // the last one may be empty: a trailing slash
-            "" if segments.peek().is_some() => return Err(Malformed::PathEmptySegment),
+            b"" if segments.peek().is_some() => return Err(Malformed::PathEmptySegment),
             _ => {}
         }
     }

@@ -199,7 +199,9 @@ impl RequestCtx {
     pub(super) fn ended(&mut self, session: &Session, error: Option<&Error>) {
         let status = session
             .response_written()
-            .map(|response| response.status.as_u16());
+            .map(|response| response.status.as_u16())
+            // `100 Continue` and the like are no answers
+            .filter(|status| !(100..200).contains(status) || *status == 101);
         self.outcome = Outcome {
             status,
             sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),

@@ -9,6 +9,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::{Phase, RequestCtx};
+use super::forwarded::TRACEPARENT;
 use super::tether::Kind;
 use super::{body, reply};
 use crate::denial::{ContentError, Denial, Dependency, Verdict};
@@ -34,7 +35,7 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
     let traceparent = session
         .req_header()
         .headers
-        .get("traceparent")
+        .get(TRACEPARENT)
         .and_then(|value| value.to_str().ok());
     ctx.tracing = Some(TraceContext::next(traceparent));
     match ctx.telemetry.records.room() {
