@@ -20,7 +20,7 @@ use durward::gates::authn::{KeysFrom, crypto, verdicts};
 use durward::gates::limits::window::{KEY, Windows};
 use durward::gateway::Gateway;
 use durward::gateway::compile::compile;
-use durward::head::{Head, RawHead};
+use durward::head::{Head, HeadReader, RawHead, WireLimits};
 use durward::request::{Peer, Request};
 use durward::secrets::Sources;
 use durward::trace::Trace;
@@ -176,6 +176,17 @@ fn decisions(c: &mut Criterion) {
     let mut group = c.benchmark_group("gates");
     let uri: Uri = "/v1/vehicles/1HGCM82633A004352/liens?full=yes".parse().unwrap();
     group.bench_function("head", |b| b.iter(|| parse(black_box(&uri), &request.headers)));
+    let wire = format!(
+        "GET /v1/vehicles/1HGCM82633A004352/liens?full=yes HTTP/1.1\r\nHost: api.example\r\nUser-Agent: bench/1\r\n\
+         Accept: application/json\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer {good}\r\n\r\n"
+    );
+    let limits = WireLimits {
+        bytes: 32 << 10,
+        fields: 100,
+    };
+    group.bench_function("bytes of a head", |b| {
+        b.iter(|| HeadReader::default().read(black_box(wire.as_bytes()), limits))
+    });
     let encoded: Uri = "/v1/vehicles/1HGCM82633A00435%32/liens".parse().unwrap();
     group.bench_function("head, to be decoded", |b| {
         b.iter(|| parse(black_box(&encoded), &request.headers))

@@ -6,7 +6,7 @@
 //! ```text
 //! head      one canonical view, or 400          (made before, by Head::parse: there is no Request without it)
 //! flood     requests of one address             429
-//! route     host + path + method                404 405
+//! route     host + path + method                404 405 421
 //! authz     network, country, time              403
 //! authn     credential → Client                 401 503
 //! authz     scopes, roles, permissions, claims  403
@@ -99,6 +99,13 @@ impl Gateway {
         if let Some(flood) = &self.flood {
             let verdict = flood.check(client, world);
             trace.settle(verdict, flood.mode, Gate::Flood, flood.line, Detail::Flood)?;
+        }
+
+        if let Some(tls) = &request.peer().tls
+            && !tls.is_for(head.host())
+        {
+            let detail = Detail::Text("the certificate that was shown is for other names");
+            return Err(trace.denied(Denial::Misdirected, 0, detail));
         }
 
         let id = match self.router.find(head.host(), head.path(), head.method()) {

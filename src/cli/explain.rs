@@ -135,7 +135,7 @@ impl Explain {
 fn decide(gateway: &Gateway, question: &Question) -> io::Result<Explanation> {
     crypto::install();
     let mut trace = Trace::default();
-    let request = match question.request() {
+    let request = match question.request(gateway) {
         Ok(request) => request,
         Err(why) => {
             let denial = trace.denied(Denial::Malformed(why), 0, HEAD_REFUSED);

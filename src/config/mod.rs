@@ -46,7 +46,9 @@ pub use listener::{
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use policy_test::PolicyTest;
-pub use route::{Answer, Auth, BodyHandling, Match, Public, RequestRules, Respond, Route, WebSocket};
+pub use route::{
+    Answer, Auth, BodyHandling, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
+};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 
 use scalar::{Size, Text};
@@ -134,6 +136,9 @@ pub struct Server {
     /// Idle upstream connections kept, for each thread, 1 to 100000. Default: 128.
     #[serde(default)]
     pub upstream_keepalive_pool_size: Option<usize>,
+    /// User to become when it is started as root; its rights to ports below 1024 stay. Default: stays who it is.
+    #[serde(default)]
+    pub user: Option<String>,
     /// Bytes that buffered request bodies may take, all together, 1mb to 64g. Default: 128mb.
     #[serde(default)]
     pub body_memory: Option<Size>,

@@ -116,7 +116,7 @@ impl Prepared<'_> {
         for (round, question) in self.questions.iter().cycle().take(rounds).enumerate() {
             trace = Trace::default();
             let is_last = round + 1 == rounds;
-            match question.request() {
+            match question.request(gateway) {
                 Ok(request) => {
                     let verdict = gateway.admit(&request, &world, &mut trace).await;
                     if is_last {

@@ -230,11 +230,13 @@ impl Facts {
             }
         }
         let tls = is_tls.then(|| {
-            let sni = Some(authority.host().to_ascii_lowercase());
+            let host = authority.host().to_ascii_lowercase();
             Arc::new(TlsFacts {
                 version: "TLSv1.3".to_owned(),
                 cipher: String::new(),
-                sni,
+                // described is who speaks to whom they mean to
+                names: [host.trim_matches(['[', ']']).to_owned()].into(),
+                sni: Some(host),
             })
         });
         let client = from.map(|a| client_address(a.ip(), &headers, &gateway.trusted_proxies));
@@ -254,12 +256,12 @@ impl Facts {
 }
 
 impl Question {
-    /// The request.
+    /// The request, as this gateway reads it.
     ///
     /// # Errors
     /// Its head is none.
-    pub fn request(&self) -> Result<Asked<'_>, Malformed> {
-        let head = Head::parse(RawHead {
+    pub fn request(&self, gateway: &Gateway) -> Result<Asked<'_>, Malformed> {
+        let head = gateway.read_head(RawHead {
             method: &self.method,
             uri: &self.uri,
             version: Version::HTTP_11,

@@ -29,6 +29,9 @@ fn start(keys: &Keys, origin: &Origin) -> Gateway {
     ))
 }
 
+/// A method, a path and headers.
+type Case = (&'static str, &'static str, Vec<(String, String)>);
+
 /// `explain` with these arguments: its exit code and both outputs.
 fn explain(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = gateway.command("explain").args(arguments).output().unwrap();
@@ -60,7 +63,7 @@ fn an_explanation_made_offline_is_that_of_the_gateway_byte_for_byte() {
         json!({ "exp": now() - 3600 }),
         json!({ "aud": "somebody-else" }),
     ];
-    let mut cases: Vec<(&str, &str, Vec<(String, String)>)> = claims
+    let mut cases: Vec<Case> = claims
         .into_iter()
         .map(|claims| {
             let token = format!("Bearer {}", keys.token(claims));

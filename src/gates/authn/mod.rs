@@ -28,7 +28,7 @@ pub use headers::IdentityHeaders;
 use crate::clock::UnixTime;
 use crate::denial::{Denial, Dependency, Verdict};
 use crate::gateway::Gateway;
-use crate::identity::Client;
+use crate::identity::{Client, Derived};
 use crate::request::Request;
 use crate::trace::Trace;
 use crate::world::fetch::KeysUrl;
@@ -135,6 +135,7 @@ impl Authn {
                 expires: verified.expires,
                 headers,
                 authenticated: Authenticated(()),
+                derived: Derived::default(),
             };
             Ok((Arc::new(client), until))
         });

@@ -107,7 +107,12 @@ fn route(
         upstream,
         respond,
     } = route;
-    let Match { host, methods, path } = matches;
+    let Match {
+        host,
+        methods,
+        path,
+        normalise,
+    } = matches;
     let at_match = at.key("match");
     let host = matching::host(&at_match.key("host"), host.as_deref(), findings);
     let methods = matching::methods(&at_match.key("methods"), methods, findings);
@@ -192,6 +197,7 @@ fn route(
         host: host.unwrap_or(HostPattern::Any),
         methods: methods.into(),
         path: path.as_str().into(),
+        repairs: normalise.iter().copied().map(matching::repair).collect(),
         access,
         circumstances: joined.circumstances.into(),
         limits: limits::of_route(
