@@ -22,6 +22,7 @@ fn value(metrics: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
 fn start(keys: &Keys, origin: &Origin, nobody: std::net::SocketAddr) -> Gateway {
     Gateway::start(&format!(
         "{}flood: {{ per_address: 1000 }}\n\
+         conditions: {{ away: {{ mode: shadow, networks: {{ deny: [127.0.0.0/8] }} }} }}\n\
          limits: {{ few: {{ rate: 2/h, key: subject, max_keys: 100 }} }}\n\
          upstreams:\n\
          \x20 vehicles: {{ targets: [\"{}\"], timeouts: {{ total: 300ms }}, connect_retries: 0 }}\n\
@@ -31,7 +32,7 @@ fn start(keys: &Keys, origin: &Origin, nobody: std::net::SocketAddr) -> Gateway 
          \x20 - {{ id: liens, match: {{ methods: [GET], path: \"/liens/{{how}}\" }}, auth: {{ jwt: main }}, limits: [few], upstream: vehicles }}\n\
          \x20 - {{ id: open, match: {{ methods: [GET], path: \"/open/{{how}}\" }}, public: {{ reason: test, owner: us }}, upstream: vehicles }}\n\
          \x20 - {{ id: half, match: {{ methods: [GET], path: /half }}, public: {{ reason: test, owner: us }}, upstream: half }}\n\
-         \x20 - {{ id: unknown, match: {{ methods: [GET], path: /unknown }}, public: {{ reason: test, owner: us }}, upstream: unknown }}\n",
+         \x20 - {{ id: unknown, match: {{ methods: [GET], path: /unknown }}, public: {{ reason: test, owner: us }}, conditions: [away], upstream: unknown }}\n",
         keys.inline(),
         origin.address,
         origin.address
@@ -127,6 +128,16 @@ fn limits_verdicts_and_upstreams_are_counted_by_name() {
     is(
         "durward_upstream_failures_total",
         &[("upstream", "unknown"), ("reason", "upstream_unresolved")],
+        1.0,
+    );
+
+    is(
+        "durward_shadow_denials_total",
+        &[
+            ("route", "unknown"),
+            ("gate", "authz"),
+            ("reason", "network_not_allowed"),
+        ],
         1.0,
     );
 
