@@ -349,9 +349,7 @@ impl RequestCtx {
             roles: client.map(|client| &*client.roles).unwrap_or_default(),
             credential: credential.as_ref().map(CredentialId::as_str),
             client_id: client.and_then(|client| client.client_id.as_deref()),
-            issuer: client
-                .and_then(|client| gateway.issuers.get(client.issuer))
-                .map(|issuer| &*issuer.name),
+            issuer: client.map(|client| &*client.authority),
             public: self.public().map(|_| true),
             public_reason: self.public().map(|public| &*public.reason),
             public_owner: self.public().map(|public| &*public.owner),
