@@ -267,7 +267,7 @@ fn findings(gateway: &Gateway) -> Vec<String> {
             && authz.asks_nothing()
         {
             findings.push(format!(
-                "route `{}` (line {}) authenticates but does not authorize: any valid token will do",
+                "route `{}` (line {}) authenticates but does not authorize: any valid credential will do",
                 route.id, route.line
             ));
         }

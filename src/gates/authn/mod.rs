@@ -202,10 +202,10 @@ impl Authn {
         }
     }
 
-    /// The same in the terms of the configuration.
+    /// The same in the terms of the configuration; what says who it is comes first.
     #[must_use]
     pub fn terms(&self, gateway: &Gateway) -> String {
-        let each: Vec<String> = self
+        let mut each: Vec<String> = self
             .accepts()
             .iter()
             .map(|accepts| accepts.terms(gateway))
@@ -213,7 +213,12 @@ impl Authn {
         match &self.asks {
             Asks::One(_) => each.concat(),
             Asks::Any(_) => format!("any of {}", each.join("; ")),
-            Asks::All { .. } => format!("all of {}", each.join("; ")),
+            Asks::All { identity, .. } => {
+                if let Some(first) = each.get_mut(..=*identity) {
+                    first.rotate_right(1);
+                }
+                format!("all of {}", each.join("; "))
+            }
         }
     }
 }
