@@ -149,7 +149,7 @@ impl Gateway {
                     Err(denial) => return Err(trace.denied(denial, authn.line, || authn.describe(self))),
                 };
                 trace.client = Some(client.clone());
-                trace.passed(Gate::Authn, authn.line, || format!("subject {}", client.subject));
+                trace.passed(Gate::Authn, authn.line, || client.describe());
                 if let Err(denial) = authz.check(&client) {
                     return Err(trace.denied(denial, authz.line, || format!("asks for {}", authz.describe())));
                 }

@@ -3,6 +3,7 @@
 mod check;
 pub mod demo;
 pub mod explain;
+mod keys;
 mod logging;
 mod prove;
 mod run;
@@ -43,6 +44,8 @@ enum Verb {
     Prove(prove::Prove),
     /// Decide about a described request, offline, and show how the decision came about
     Explain(explain::Explain),
+    /// Make, list and take back API keys
+    Keys(keys::Keys),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the version
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Verb::Check(file) => check::check(&file),
         Verb::Prove(prove) => prove.run(),
         Verb::Explain(explain) => explain.run(),
+        Verb::Keys(keys) => keys.run(),
         Verb::Schema => schema(),
         Verb::Version(version) => version.run(),
         Verb::Demo(demo) => demo.run(run::demo).map(|()| ExitCode::SUCCESS),

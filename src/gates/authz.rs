@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::denial::{Denial, Forbidden, Verdict};
-use crate::identity::Client;
+use crate::identity::{Client, Kind};
 
 /// What a route asks of its callers.
 #[derive(Debug, Default)]
@@ -36,7 +36,12 @@ impl Authz {
     /// [`Denial::Forbidden`] where a scope is missing or no role is granted.
     pub fn check(&self, client: &Client) -> Verdict {
         if !self.scopes.iter().all(|scope| client.has_scope(scope)) {
-            return Err(Denial::Forbidden(Forbidden::Scope(self.scope_challenge.clone())));
+            // only a token can be asked for with other scopes (RFC 6750 section 3.1)
+            let challenge = match client.kind {
+                Kind::ApiKey => Arc::default(),
+                Kind::Jwt | Kind::Introspection => self.scope_challenge.clone(),
+            };
+            return Err(Denial::Forbidden(Forbidden::Scope(challenge)));
         }
         if !self.roles.is_empty() && !self.roles.iter().any(|role| role.is_granted_to(client)) {
             return Err(Denial::Forbidden(Forbidden::Role));

@@ -215,14 +215,7 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
         let (identity, authorization) = match &route.access {
             Access::Public(_) => (None, None),
             Access::Protected { authn, authz } => (
-                Some(
-                    authn
-                        .issuers
-                        .iter()
-                        .filter_map(|i| gateway.issuers.get(*i))
-                        .map(|i| &*i.name)
-                        .fold("jwt:".to_owned(), |text, name| format!("{text} {name}")),
-                ),
+                Some(authn.terms(gateway)),
                 (!authz.asks_nothing()).then(|| authz.describe()),
             ),
         };
@@ -274,7 +267,7 @@ fn findings(gateway: &Gateway) -> Vec<String> {
             && authz.asks_nothing()
         {
             findings.push(format!(
-                "route `{}` (line {}) authenticates but does not authorize: any valid token will do",
+                "route `{}` (line {}) authenticates but does not authorize: any valid credential will do",
                 route.id, route.line
             ));
         }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Keys, World};
+use super::{Introspected, Keys, World};
 use crate::clock::UnixTime;
+use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
-use crate::gates::authn::verdicts::Verdicts;
+use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 use crate::gateway::Gateway;
 
@@ -17,6 +18,8 @@ pub struct Recorded {
     pub now: UnixTime,
     /// Keys by index of issuer; `None`: unavailable.
     pub keys: Vec<Option<Arc<KeySet>>>,
+    /// What issuers say of any token, by index; `None`: they cannot be asked.
+    pub said: Vec<Option<Arc<Said>>>,
     /// Counters of limits, by index.
     pub windows: Vec<Windows>,
     /// What is remembered. Starts empty.
@@ -35,6 +38,7 @@ impl Recorded {
         Recorded {
             now,
             keys,
+            said: Vec::new(),
             windows,
             verdicts: Verdicts::default(),
         }
@@ -55,6 +59,13 @@ impl World for Recorded {
 
     async fn newer_keys(&self, issuer: usize) -> Keys {
         self.keys(issuer)
+    }
+
+    async fn introspect(&self, issuer: usize, _token: &str, _digest: &Digest) -> Introspected {
+        match self.said.get(issuer).cloned().flatten() {
+            Some(said) => Introspected::Said(said),
+            None => Introspected::Unavailable(Duration::from_secs(1)),
+        }
     }
 
     /// Nobody else asks.

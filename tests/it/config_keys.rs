@@ -5,6 +5,7 @@
 
 mod callers;
 mod connections;
+pub mod credentials;
 mod limits;
 mod observe;
 mod process;
@@ -47,12 +48,13 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 7] {
+fn groups() -> [fn() -> Vec<Row>; 8] {
     [
         process::rows,
         sockets::rows,
         connections::rows,
         callers::rows,
+        credentials::rows,
         limits::rows,
         upstreams::rows,
         routes::rows,
@@ -96,6 +98,11 @@ fn keys_of_connections_matter() {
 #[test]
 fn keys_of_issuers_roles_and_identities_matter() {
     hold(&callers::rows());
+}
+
+#[test]
+fn keys_of_credentials_matter() {
+    hold(&credentials::rows());
 }
 
 #[test]

@@ -294,6 +294,7 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
     static RUNTIME: LazyLock<tokio::runtime::Runtime> =
         LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().unwrap());
     static WORLD: LazyLock<Recorded> = LazyLock::new(|| Recorded {
+        said: Vec::new(),
         now: UnixTime::from_seconds(1_700_000_000),
         keys: Vec::new(),
         windows: Vec::new(),

@@ -13,6 +13,7 @@ use super::token;
 use crate::clock::UnixTime;
 use crate::config::OneOrMany;
 use crate::gates::authn::KeysFrom;
+use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::network::client_address;
 use crate::gateway::Gateway;
@@ -40,6 +41,9 @@ pub(super) struct Described {
     /// Keys of issuers that the configuration would fetch: name → file with a key set.
     #[serde(default)]
     keys: BTreeMap<String, String>,
+    /// What issuers say of the token when they are asked (RFC 7662): name → answer.
+    #[serde(default)]
+    introspection: BTreeMap<String, serde_json::Value>,
     /// Instead of a token: what a good one would say.
     #[serde(default)]
     token: Option<Claimed>,
@@ -81,6 +85,7 @@ impl Described {
             from,
             at,
             keys,
+            introspection,
             token,
         } = self;
         let url: Uri = url.parse().map_err(|why| format!("url: {why}"))?;
@@ -109,7 +114,7 @@ impl Described {
             known.push(match (keys.get(&*issuer.name), &issuer.keys) {
                 (Some(file), _) => Some(Arc::new(read_keys(&base.join(file))?)),
                 (None, KeysFrom::Given(keys)) => Some(keys.clone()),
-                (None, KeysFrom::Url(_)) => None,
+                (None, KeysFrom::Url(_) | KeysFrom::Nowhere) => None,
             });
         }
         let issuer_of = |name: &str| {
@@ -118,6 +123,15 @@ impl Described {
         };
         for name in keys.keys() {
             issuer_of(name)?;
+        }
+        let mut said = vec![None; gateway.issuers.len()];
+        for (name, answer) in &introspection {
+            let index = issuer_of(name)?;
+            let answer = Said::parse(answer.to_string().as_bytes())
+                .map_err(|_| format!("introspection.{name}: not an answer of RFC 7662"))?;
+            if let Some(slot) = said.get_mut(index) {
+                *slot = Some(Arc::new(answer));
+            }
         }
         if let Some(Claimed { issuer, claims }) = token {
             let index = issuer_of(&issuer)?;
@@ -154,7 +168,10 @@ impl Described {
                 .map_err(|_| "url: no path")?,
             headers: fields,
             peer: Peer { address, client, tls },
-            world: Recorded::new(gateway, now, known),
+            world: Recorded {
+                said,
+                ..Recorded::new(gateway, now, known)
+            },
         })
     }
 }

@@ -7,10 +7,11 @@ use http::{Method, StatusCode};
 
 use super::findings::Findings;
 use super::limits::of_route;
-use super::{content, matching, upgrades};
+use super::{content, credentials, matching, upgrades};
 use crate::config::path::ConfigPath;
-use crate::config::{self, Auth, Match, OneOrMany};
-use crate::gates::authn::{Authn, IssuerPolicy};
+use crate::config::{self, Auth, Match};
+use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::{Accepts, Asks, Authn, IssuerPolicy, Tokens};
 use crate::gates::authz::{Authz, Role};
 use crate::gates::limits::Limit;
 use crate::gateway::policy::Public;
@@ -21,6 +22,7 @@ use crate::upstream::Upstream;
 /// Names that the file has, even where what they stand for has faults: those are not unknown.
 pub(super) struct Declared<'a> {
     pub issuers: Vec<&'a str>,
+    pub keys: Vec<&'a str>,
     pub upstreams: Vec<&'a str>,
     pub limits: Vec<&'a str>,
 }
@@ -29,6 +31,7 @@ pub(super) struct Declared<'a> {
 pub(super) struct Names<'a> {
     pub declared: &'a Declared<'a>,
     pub issuers: &'a [IssuerPolicy],
+    pub keys: &'a [KeyRing],
     pub roles: &'a BTreeMap<String, Role>,
     pub limits: &'a [Limit],
     pub upstreams: &'a [Upstream],
@@ -146,7 +149,7 @@ fn route(
             );
             Access::Protected {
                 authn: Authn {
-                    issuers: Box::default(),
+                    asks: nothing(),
                     line: 0,
                 },
                 authz: Authz::default(),
@@ -197,26 +200,17 @@ fn route(
 }
 
 fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Findings<'_>) -> Access {
-    let Auth { jwt, scopes, roles } = auth;
-    let at_jwt = at.key("jwt");
-    let asked = jwt.as_slice();
-    if asked.is_empty() {
-        findings.incomplete(&at_jwt, "no issuer is named", "");
-    }
-    let issuers = asked.iter().enumerate().filter_map(|(index, name)| {
-        let at = if matches!(jwt, OneOrMany::One(_)) {
-            at_jwt.clone()
-        } else {
-            at_jwt.index(index)
-        };
-        let found = names.issuers.iter().position(|issuer| *issuer.name == **name);
-        let declared = &names.declared.issuers;
-        if found.is_none() && !declared.contains(&name.as_str()) {
-            findings.unknown(&at, "issuer", "issuers", name, declared.iter().copied());
-        }
-        found
-    });
-    let issuers = issuers.collect();
+    let Auth {
+        scopes,
+        roles,
+        // read there
+        jwt: _,
+        introspection: _,
+        api_key: _,
+        any_of: _,
+        all_of: _,
+    } = auth;
+    let asks = credentials::asks(at, auth, names, findings).unwrap_or_else(nothing);
     for (index, scope) in scopes.iter().enumerate() {
         // scope-token of RFC 6749 section 3.3
         let fits = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
@@ -244,7 +238,7 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
     let asked_roles = asked_roles.collect();
     let line = findings.line(at);
     Access::Protected {
-        authn: Authn { issuers, line },
+        authn: Authn { asks, line },
         authz: Authz {
             scopes: scopes.iter().map(|scope| scope.as_str().into()).collect(),
             scope_challenge: scopes.join(" ").into(),
@@ -252,6 +246,14 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
             line,
         },
     }
+}
+
+/// What no credential satisfies: in the place of what has faults.
+fn nothing() -> Asks {
+    Asks::One(Accepts::Token(Tokens {
+        jwt: Box::default(),
+        introspection: None,
+    }))
 }
 
 fn action(
