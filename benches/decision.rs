@@ -138,7 +138,7 @@ fn decisions(c: &mut Criterion) {
     let gateway = gateway(&key);
     let keys = match &gateway.issuers[0].keys {
         KeysFrom::Given(keys) => Some(Arc::clone(keys)),
-        KeysFrom::Url(_) => None,
+        KeysFrom::Url(_) | KeysFrom::Nowhere => None,
     };
     let world = Recorded::new(&gateway, UnixTime::from_seconds(NOW + 1), vec![keys], 1);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -12,6 +12,9 @@ impl UnixTime {
     /// The epoch itself, and the earliest moment there is.
     pub const EPOCH: Self = Self(0);
 
+    /// The latest moment there is: what is good until then has no end.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// `millis` milliseconds after the epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)

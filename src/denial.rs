@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::gates::authn::AuthnError;
+use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::limits::Standing;
 use crate::head::Malformed;
 
@@ -31,8 +31,8 @@ pub enum Denial {
     NoRoute,
     /// The path is known, the method is not; holds the value of `Allow`.
     MethodNotAllowed(Arc<str>),
-    /// No credential, or one that is not good.
-    Unauthenticated(AuthnError),
+    /// No credential, or one that is not good; and with what the route can be asked instead.
+    Unauthenticated(AuthnError, Schemes),
     /// Too many requests of one address, whoever they are.
     Flooded,
     /// The caller has used up a limit.
@@ -51,7 +51,8 @@ pub enum Denial {
     Internal,
 }
 
-/// Why a caller is refused, known or not. Holds the scopes that the route asks for, apart by spaces.
+/// Why a caller is refused, known or not. Holds the scopes that the route asks for, apart by spaces; none where no token
+/// was sent that could have them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forbidden {
     /// A scope is missing.
@@ -208,7 +209,7 @@ impl Denial {
         match self {
             Denial::Malformed(_) | Denial::HeadTooSlow | Denial::PlainHttp(_) => Gate::Head,
             Denial::Misdirected | Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
-            Denial::Unauthenticated(_) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
+            Denial::Unauthenticated(..) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
             Denial::Forbidden(_) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
@@ -234,7 +235,7 @@ impl Denial {
             Denial::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Denial::NoRoute => StatusCode::NOT_FOUND,
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Denial::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Denial::Unauthenticated(..) => StatusCode::UNAUTHORIZED,
             Denial::Flooded | Denial::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken | UpgradeError::Handshake => StatusCode::BAD_REQUEST,
@@ -281,7 +282,7 @@ impl Denial {
             Denial::Misdirected => "host_misdirected",
             Denial::NoRoute => "route_unknown",
             Denial::MethodNotAllowed(_) => "method_not_allowed",
-            Denial::Unauthenticated(why) => why.reason(),
+            Denial::Unauthenticated(why, _) => why.reason(),
             Denial::Forbidden(Forbidden::Scope(_)) => "scope_missing",
             Denial::Forbidden(Forbidden::Role) => "role_missing",
             Denial::Forbidden(Forbidden::Permission) => "permission_missing",
@@ -335,7 +336,7 @@ impl Denial {
             Denial::Malformed(Malformed::HeadTooLarge | Malformed::TooManyFields) => "head_too_large",
             Denial::Malformed(Malformed::Version) => self.reason(),
             Denial::Malformed(_) => "request_malformed",
-            Denial::Unauthenticated(why) => why.public_code(),
+            Denial::Unauthenticated(why, _) => why.public_code(),
             Denial::Forbidden(Forbidden::Scope(_)) => "insufficient_scope",
             Denial::Forbidden(Forbidden::Role) => "insufficient_role",
             Denial::Forbidden(Forbidden::Permission) => "insufficient_permission",
@@ -385,8 +386,10 @@ impl Denial {
             Denial::Misdirected => "This connection is not for this host; connect anew, by its name.",
             Denial::NoRoute => "There is nothing here.",
             Denial::MethodNotAllowed(_) => "The resource does not take this method; see Allow.",
-            Denial::Unauthenticated(why) => why.description(),
-            Denial::Forbidden(Forbidden::Scope(_)) => "The token lacks a scope that this resource asks for.",
+            Denial::Unauthenticated(why, _) => why.description(),
+            Denial::Forbidden(Forbidden::Scope(_)) => {
+                "The credential lacks a scope that this resource asks for."
+            }
             Denial::Forbidden(Forbidden::Role) => {
                 "The caller has none of the roles that this resource asks for."
             }
@@ -437,19 +440,13 @@ impl Denial {
         }
     }
 
-    /// `WWW-Authenticate` (RFC 6750 section 3), on every 401 and where a scope would help.
+    /// `WWW-Authenticate` (RFC 9110 section 11.6.1, RFC 6750 section 3), on every 401 and where a scope would help.
     #[must_use]
     pub fn challenge(&self) -> Option<String> {
         match self {
-            // no credential: no error code, so that nothing is told to who did not even try (section 3.1)
-            Denial::Unauthenticated(AuthnError::CredentialsMissing) => {
-                Some("Bearer realm=\"durward\"".to_owned())
-            }
-            Denial::Unauthenticated(why) => Some(format!(
-                "Bearer realm=\"durward\", error=\"invalid_token\", error_description=\"{}\"",
-                why.description()
-            )),
-            Denial::Forbidden(Forbidden::Scope(scopes)) => Some(format!(
+            Denial::Unauthenticated(why, schemes) => Some(schemes.challenge(*why)),
+            // what is missing to an API key cannot be asked for in this way
+            Denial::Forbidden(Forbidden::Scope(scopes)) if !scopes.is_empty() => Some(format!(
                 "Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""
             )),
             _ => None,
@@ -486,7 +483,7 @@ impl Denial {
     #[must_use]
     pub fn is_of_credential(&self) -> bool {
         match self {
-            Denial::Unauthenticated(_) => true,
+            Denial::Unauthenticated(..) => true,
             Denial::Forbidden(why) => match why {
                 Forbidden::Scope(_) | Forbidden::Role | Forbidden::Permission => true,
                 // with another path, from elsewhere or later it may do; and which paths were tried is worth knowing

@@ -17,12 +17,27 @@ pub enum Identity {
     Client(Arc<Client>),
 }
 
+/// What kind of credential told who the caller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A token that says so itself, signed (RFC 7519).
+    Jwt,
+    /// A token that its issuer was asked about (RFC 7662).
+    Introspection,
+    /// An API key of the configuration's.
+    ApiKey,
+}
+
 /// A verified caller and what it was granted. Made once for each credential and shared while that is cached.
 #[derive(Debug)]
 pub struct Client {
-    /// Index of the issuer in the snapshot that verified it.
+    /// What it was identified by.
+    pub kind: Kind,
+    /// Index of the issuer, or of the ring of API keys, in the snapshot that verified it.
     pub issuer: usize,
-    /// `sub`: unique within the issuer, usable as a header value.
+    /// Name of that issuer or ring in the configuration: no two of them share one.
+    pub authority: Arc<str>,
+    /// `sub`: unique within the authority, usable as a header value.
     pub subject: Box<str>,
     /// The OAuth client that acts, where the token says so.
     pub client_id: Option<Box<str>>,
@@ -32,8 +47,8 @@ pub struct Client {
     pub roles: Box<[Box<str>]>,
     /// Everything that the credential says.
     pub claims: Claims,
-    /// `exp` of the credential: the identity does not outlive it.
-    pub expires: UnixTime,
+    /// `exp` of the credential, with its issuer's tolerance: the identity does not outlive it.
+    pub until: UnixTime,
     /// Identity headers for upstreams, ready to send.
     pub headers: Box<[(HeaderName, HeaderValue)]>,
     /// Proof that the authentication gate made this.
@@ -52,6 +67,19 @@ pub struct Derived {
 }
 
 impl Client {
+    /// Who it is and what says so, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let Client {
+            subject, authority, ..
+        } = self;
+        match self.kind {
+            Kind::Jwt => format!("subject {subject}"),
+            Kind::Introspection => format!("subject {subject}, active says {authority}"),
+            Kind::ApiKey => format!("subject {subject}, by a key of {authority}"),
+        }
+    }
+
     /// Whether this scope was granted.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {

@@ -207,7 +207,7 @@ impl Trace {
                 Access::Public(public) => format!("public: {} (owner: {})", public.reason, public.owner),
                 Access::Protected { .. } => return None,
             },
-            Detail::Caller => format!("subject {}", self.client.as_ref()?.subject),
+            Detail::Caller => self.client.as_ref()?.describe(),
             Detail::Credentials => protected()?.0.describe(gateway),
             Detail::Circumstance(index) => {
                 let asked = route()?.circumstances.get(usize::from(index))?;

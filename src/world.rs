@@ -3,7 +3,10 @@
 //! One narrow trait: [`live`] for the proxy, [`recorded`] for `explain`, tests and replays. Nothing else in a decision
 //! reads a clock or waits for a network.
 
+pub mod discovery;
 pub mod fetch;
+pub mod http;
+pub mod introspect;
 pub mod keys;
 pub mod live;
 pub mod recorded;
@@ -12,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
-use crate::gates::authn::verdicts::Verdicts;
+use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 
 /// The outside, as a decision sees it.
@@ -27,6 +31,15 @@ pub trait World: Sync {
     /// Asks for newer keys because `keys` did not hold what a token names, and waits for them within the issuer's
     /// deadline; at once where its cooldown does not allow a fetch.
     fn newer_keys(&self, issuer: usize) -> impl Future<Output = Keys> + Send;
+
+    /// Asks an issuer about a token, and waits for the answer within the issuer's deadline. Whoever calls it remembers what
+    /// came of it: `digest` only brings those together who ask about the same token.
+    fn introspect(
+        &self,
+        issuer: usize,
+        token: &str,
+        digest: &Digest,
+    ) -> impl Future<Output = Introspected> + Send;
 
     /// Counts a request of this network and tells how many there were in the current second.
     fn flood(&self, network: u128) -> u32;
@@ -44,5 +57,14 @@ pub enum Keys {
     /// Usable.
     Known(Arc<KeySet>),
     /// None, or too old to be trusted. Holds when to try again.
+    Unavailable(Duration),
+}
+
+/// What an issuer says of a token.
+#[derive(Debug, Clone)]
+pub enum Introspected {
+    /// This.
+    Said(Arc<Said>),
+    /// It could not be asked, or its answer was none. Holds when to try again.
     Unavailable(Duration),
 }

@@ -18,6 +18,8 @@ pub(super) struct State {
     key_count: IntGaugeVec,
     key_fetches: IntCounterVec,
     key_age: IntGaugeVec,
+    introspections: IntCounterVec,
+    introspection_failures: IntGaugeVec,
     verdicts: IntGaugeVec,
     verdicts_max: IntGaugeVec,
     verdict_lookups: IntCounterVec,
@@ -75,6 +77,16 @@ impl State {
                 "durward_jwks_fetches_total",
                 "Fetches of an issuer's keys, by reason.",
                 &["issuer", "reason"],
+            )?,
+            introspections: counters(
+                "durward_introspections_total",
+                "Questions to an issuer about a token, by what came of them.",
+                &["issuer", "outcome"],
+            )?,
+            introspection_failures: gauges(
+                "durward_introspection_failures",
+                "Questions to an issuer that failed since the last one that did not.",
+                &["issuer"],
             )?,
             verdicts: gauges(
                 "durward_token_verdicts",
@@ -157,6 +169,7 @@ impl State {
         let running = live.current();
         self.active.set(number(live.lifecycle().in_flight()));
         self.read_keys(&running);
+        self.read_introspections(&running);
         self.read_verdicts(&running);
         self.read_limits(&running);
         self.read_configuration(&running, live);
@@ -199,10 +212,27 @@ impl State {
         }
     }
 
+    fn read_introspections(&self, running: &Running) {
+        self.introspection_failures.reset();
+        for state in running.memory.introspection_states() {
+            let issuer = self.names.of(&state.issuer);
+            self.introspection_failures
+                .with_label_values(&[issuer])
+                .set(number(state.failures));
+            for (outcome, asked) in state.asked {
+                raise(&self.introspections.with_label_values(&[issuer, outcome]), asked);
+            }
+        }
+    }
+
     fn read_verdicts(&self, running: &Running) {
         let verdicts = running.memory.verdicts();
         let (kept, most) = (verdicts.kept(), verdicts.most());
         for (label, kept, most) in [("good", kept.0, most.0), ("bad", kept.1, most.1)] {
+            self.verdicts.with_label_values(&[label]).set(number(kept));
+            self.verdicts_max.with_label_values(&[label]).set(number(most));
+        }
+        for (label, kept, most) in verdicts.kept_answers() {
             self.verdicts.with_label_values(&[label]).set(number(kept));
             self.verdicts_max.with_label_values(&[label]).set(number(most));
         }

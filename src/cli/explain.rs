@@ -98,7 +98,7 @@ impl Explain {
 
     /// Decides about a described request.
     fn offline(&self, request: &Path) -> io::Result<ExitCode> {
-        let Some(gateway) = gateway(&self.file)? else {
+        let Some(mut gateway) = gateway(&self.file)? else {
             return Ok(ExitCode::FAILURE);
         };
         let name = request.display().to_string();
@@ -115,7 +115,7 @@ impl Explain {
         let now = UnixTime::of_system();
         let question = described
             .facts()
-            .and_then(|facts| facts.ask(&gateway, base, now))
+            .and_then(|facts| facts.ask(&mut gateway, base, now))
             .map_err(|why| io::Error::other(format!("{name}: {why}")))?;
         self.show(&decide(&gateway, &question)?)?;
         Ok(ExitCode::SUCCESS)

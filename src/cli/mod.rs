@@ -4,6 +4,7 @@ mod admin;
 mod check;
 pub mod demo;
 pub mod explain;
+mod keys;
 mod logging;
 mod prove;
 mod run;
@@ -45,6 +46,8 @@ enum Verb {
     Prove(prove::Prove),
     /// Show how a decision came about: of a refused request, by its id, or offline of one that is described
     Explain(explain::Explain),
+    /// Make, list and take back API keys
+    Keys(keys::Keys),
     /// Run the tests that stand in the configuration
     Test(test::Test),
     /// Print the JSON Schema of the configuration, for editors
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Verb::Check(file) => check::check(&file),
         Verb::Prove(prove) => prove.run(),
         Verb::Explain(explain) => explain.run(),
+        Verb::Keys(keys) => keys.run(),
         Verb::Test(test) => test.run(),
         Verb::Schema => schema(),
         Verb::Version(version) => version.run(),

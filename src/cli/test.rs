@@ -40,7 +40,7 @@ impl Test {
         let prepared: Vec<Prepared<'_>> = tests
             .iter()
             .map(|test| {
-                test.prepare(&gateway, base)
+                test.prepare(&mut gateway, base)
                     .map_err(|why| io::Error::other(format!("{file}:{}: {}: {why}", test.line, test.name)))
             })
             .collect::<io::Result<_>>()?;

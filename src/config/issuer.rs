@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::scalar::{Span, Text};
+use super::scalar::{Secret, Span, Text};
 
 /// Who issues tokens and how they are checked.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -16,8 +16,15 @@ pub struct Issuer {
     /// Signature algorithms. Default: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.
     #[serde(default)]
     pub algorithms: Option<Vec<String>>,
-    /// Where its keys are.
-    pub jwks: Jwks,
+    /// Where its keys are, and how they are fetched. An issuer has at least one of `jwks`, `discovery` and `introspection`.
+    #[serde(default)]
+    pub jwks: Option<Jwks>,
+    /// Keys are where its metadata say (OpenID Connect Discovery, RFC 8414): `true`, or where the metadata are.
+    #[serde(default)]
+    pub discovery: Option<Discovery>,
+    /// It is asked about tokens (RFC 7662).
+    #[serde(default)]
+    pub introspection: Option<Introspection>,
     /// Tolerance for `exp`, `nbf` and `iat`, at most 5m. Default: 30s.
     #[serde(default)]
     pub clock_skew: Option<Span>,
@@ -32,8 +39,45 @@ pub struct Issuer {
     pub claims: ClaimPaths,
 }
 
-/// A key set (RFC 7517): exactly one of `url`, `file` and `inline`.
+/// Where an issuer's metadata are.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected `true`, or the URL of the metadata")]
+pub enum Discovery {
+    /// Where the standards put them. `false`: nowhere.
+    Standard(bool),
+    /// There.
+    Url(Text),
+}
+
+/// How an issuer is asked about tokens.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Introspection {
+    /// Where it is asked.
+    pub url: Text,
+    /// Who we are there.
+    pub client_id: Text,
+    /// How we prove it.
+    pub client_secret: Secret,
+    /// PEM file of the CAs that may have issued the certificate of `url`. Default: the system's.
+    #[serde(default)]
+    pub ca: Option<Text>,
+    /// How long an answer about an active token is good, 1s to 5m and at most until its `exp`. Default: 45s.
+    #[serde(default)]
+    pub cache: Option<Span>,
+    /// How long any other answer is good, 1s to 1m. Default: 5s.
+    #[serde(default)]
+    pub negative_cache: Option<Span>,
+    /// Deadline of one question, 100ms to 30s. Default: 3s.
+    #[serde(default)]
+    pub timeout: Option<Span>,
+    /// Whether an answer without `aud` is taken. Default: false.
+    #[serde(default)]
+    pub audience_optional: bool,
+}
+
+/// A key set (RFC 7517): exactly one of `url`, `file` and `inline`; none of them beside `discovery`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Jwks {
     /// Fetched and kept fresh.

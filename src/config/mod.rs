@@ -23,6 +23,7 @@ mod yaml;
 mod condition;
 mod connection;
 mod issuer;
+mod keys;
 mod limit;
 mod listener;
 mod observe;
@@ -39,7 +40,8 @@ pub use condition::{
     Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, TimeWindow, Unknown,
 };
 pub use connection::{Connections, Http2};
-pub use issuer::{ClaimPaths, Issuer, Jwks, OneOrMany};
+pub use issuer::{ClaimPaths, Discovery, Introspection, Issuer, Jwks, OneOrMany};
+pub use keys::{KeyEntry, KeyFile, KeyPurpose, KeyRing};
 pub use limit::{Flood, Limit};
 pub use listener::{
     Certificate, Listener, Plaintext, Port, ProxyProtocol, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
@@ -47,7 +49,7 @@ pub use listener::{
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use policy_test::PolicyTest;
 pub use route::{
-    Answer, Auth, BodyHandling, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
+    Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
 };
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 
@@ -80,6 +82,9 @@ pub struct Config {
     /// Who issues tokens, by name.
     #[serde(default)]
     pub issuers: BTreeMap<String, Issuer>,
+    /// API keys that clients may have, by name.
+    #[serde(default)]
+    pub keys: BTreeMap<String, KeyRing>,
     /// Roles that routes may ask for: each name lists the role values of a token that grant it.
     #[serde(default)]
     pub roles: BTreeMap<String, Vec<String>>,

@@ -83,8 +83,22 @@ pub enum Normalise {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// Issuers whose tokens are taken, by name.
-    pub jwt: OneOrMany,
+    /// Issuers whose signed tokens are taken, by name. `auth` has exactly one of `jwt`, `introspection`, `api_key`, `any_of`
+    /// and `all_of`.
+    #[serde(default)]
+    pub jwt: Option<OneOrMany>,
+    /// The issuer that is asked about tokens, by name.
+    #[serde(default)]
+    pub introspection: Option<String>,
+    /// The ring of API keys of which one is taken, by name in `keys`.
+    #[serde(default)]
+    pub api_key: Option<String>,
+    /// One of these is enough; each one that is sent must be good. The first of those that are sent says who it is.
+    #[serde(default)]
+    pub any_of: Vec<Credential>,
+    /// All of these. The first says who it is.
+    #[serde(default)]
+    pub all_of: Vec<Credential>,
     /// All of these scopes.
     #[serde(default)]
     pub scopes: Vec<String>,
@@ -94,6 +108,21 @@ pub struct Auth {
     /// `enforce`, and nothing else: who nobody looked at could be anybody. Shadow a condition instead.
     #[serde(default)]
     pub mode: Mode,
+}
+
+/// A credential: exactly one of `jwt`, `introspection` and `api_key`, as in `auth`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// Issuers whose signed tokens are taken.
+    #[serde(default)]
+    pub jwt: Option<OneOrMany>,
+    /// The issuer that is asked about tokens.
+    #[serde(default)]
+    pub introspection: Option<String>,
+    /// The ring of API keys of which one is taken.
+    #[serde(default)]
+    pub api_key: Option<String>,
 }
 
 /// Why a route needs no credential, and who answers for that.

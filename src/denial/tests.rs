@@ -1,11 +1,16 @@
 //! Every denial says everything that is asked of it.
 
 use super::*;
+use crate::gates::authn::Schemes;
 use crate::gates::limits::window::Quota;
 
 fn every_denial() -> Vec<Denial> {
     let mut all: Vec<Denial> = Malformed::ALL.iter().map(|m| Denial::Malformed(*m)).collect();
-    all.extend(AuthnError::ALL.iter().map(|e| Denial::Unauthenticated(*e)));
+    all.extend(
+        AuthnError::ALL
+            .iter()
+            .map(|e| Denial::Unauthenticated(*e, Schemes::BEARER)),
+    );
     all.extend([
         Denial::HeadTooSlow,
         Denial::PlainHttp(PlainHttp::Credential),
@@ -88,7 +93,7 @@ fn every_denial_has_an_error_status_and_a_reason_of_its_own() {
         );
         assert_eq!(
             denial.status() == StatusCode::UNAUTHORIZED,
-            matches!(denial, Denial::Unauthenticated(_))
+            matches!(denial, Denial::Unauthenticated(..))
         );
         // RFC 9110 sections 15.5.2 and 15.5.6: a 401 has a challenge, a 405 has Allow
         assert!(denial.status() != StatusCode::UNAUTHORIZED || denial.challenge().is_some());

@@ -19,6 +19,7 @@ use ipnet::IpNet;
 
 pub use policy::{Access, Action, Route, RouteId};
 
+use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
@@ -44,6 +45,8 @@ pub struct Gateway {
     pub routes: Box<[Route]>,
     /// All issuers, by name.
     pub issuers: Box<[IssuerPolicy]>,
+    /// All rings of API keys, by name.
+    pub keys: Box<[KeyRing]>,
     /// How the identity is told to upstreams.
     pub identity_headers: IdentityHeaders,
     /// The limit before everything else.

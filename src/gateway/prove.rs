@@ -223,17 +223,7 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
     let layers = gateway.routes.iter().map(|route| {
         let (identity, authorization) = match &route.access {
             Access::Public(_) => (None, authorization(route)),
-            Access::Protected { authn, .. } => (
-                Some(
-                    authn
-                        .issuers
-                        .iter()
-                        .filter_map(|i| gateway.issuers.get(*i))
-                        .map(|i| &*i.name)
-                        .fold("jwt:".to_owned(), |text, name| format!("{text} {name}")),
-                ),
-                authorization(route),
-            ),
+            Access::Protected { authn, .. } => (Some(authn.terms(gateway)), authorization(route)),
         };
         RouteLayers {
             route: route.id.to_string(),
@@ -350,7 +340,7 @@ fn findings(gateway: &Gateway) -> Vec<String> {
             && authz.asks_nothing()
         {
             findings.push(format!(
-                "route `{}` (line {}) authenticates but does not authorize: any valid token will do",
+                "route `{}` (line {}) authenticates but does not authorize: any valid credential will do",
                 route.id, route.line
             ));
         }

@@ -70,11 +70,11 @@ impl Outcome {
 }
 
 impl PolicyTest {
-    /// Makes the requests and signs their tokens. Files are in `base`.
+    /// Makes the requests, signs their tokens, and gives the gateway their API keys. Files are in `base`.
     ///
     /// # Errors
     /// A key cannot be made, or a file not be read.
-    pub fn prepare(&self, gateway: &Gateway, base: &Path) -> Result<Prepared<'_>, String> {
+    pub fn prepare(&self, gateway: &mut Gateway, base: &Path) -> Result<Prepared<'_>, String> {
         crypto::install();
         let last = if self.request.is_numbered() { self.times } else { 1 };
         let questions = (1..=last).map(|n| {

@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::{Outcome, Prepared};
 use crate::gates::Mode;
+use crate::gates::authn::{Accepts, Asks};
 use crate::gates::authz::{Asked, Circumstance, Grant, Scopes};
 use crate::gates::content;
 use crate::gates::flood::Flood;
@@ -32,7 +33,7 @@ enum Change {
     Flood(Option<Flood>),
     Circumstances(usize, Box<[Asked<Circumstance>]>),
     Access(usize, Access),
-    Issuers(usize, Box<[usize]>),
+    Asks(usize, Asks),
     Grants(usize, Box<[Asked<Grant>]>),
     Limits(usize, Box<[usize]>),
     Requests(usize, u16),
@@ -83,9 +84,9 @@ impl Change {
                     swap(access, &mut route.access);
                 }
             }
-            Change::Issuers(index, issuers) => {
+            Change::Asks(index, asks) => {
                 if let Some(Access::Protected { authn, .. }) = route(gateway, *index).map(|r| &mut r.access) {
-                    swap(issuers, &mut authn.issuers);
+                    swap(asks, &mut authn.asks);
                 }
             }
             Change::Grants(index, grants) => {
@@ -191,13 +192,8 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
             authn.line,
             Change::Access(index, public),
         );
-        if authn.issuers.len() < gateway.issuers.len() {
-            let all = (0..gateway.issuers.len()).collect();
-            add(
-                "takes tokens of every issuer".to_owned(),
-                authn.line,
-                Change::Issuers(index, all),
-            );
+        for (what, asks) in looser_credentials(gateway, &authn.asks) {
+            add(what, authn.line, Change::Asks(index, asks));
         }
         for (position, asked) in enforced(&authz.grants) {
             let change = Change::Grants(index, without(&authz.grants, position));
@@ -243,6 +239,46 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
         let any = Change::Origins(index, Box::default());
         add("takes WebSockets of any origin".to_owned(), websocket.line, any);
     }
+}
+
+/// Tokens of any issuer in the place of those of some; and of several credentials that are all asked for, one less.
+fn looser_credentials(gateway: &Gateway, asks: &Asks) -> Vec<(String, Asks)> {
+    let parts: &[Accepts] = match asks {
+        Asks::One(one) => std::slice::from_ref(one),
+        Asks::Any(parts) | Asks::All { parts, .. } => parts,
+    };
+    let mut looser = Vec::new();
+    for (position, accepts) in parts.iter().enumerate() {
+        if let Accepts::Token(tokens) = accepts
+            && !tokens.jwt.is_empty()
+            && tokens.jwt.len() < gateway.issuers.len()
+        {
+            let mut parts: Box<[Accepts]> = parts.into();
+            if let Some(Accepts::Token(tokens)) = parts.get_mut(position) {
+                tokens.jwt = (0..gateway.issuers.len()).collect();
+            }
+            let asks = match asks {
+                Asks::One(_) | Asks::Any(_) => Asks::Any(parts),
+                Asks::All { identity, .. } => Asks::All {
+                    parts,
+                    identity: *identity,
+                },
+            };
+            looser.push(("takes tokens of every issuer".to_owned(), asks));
+        }
+        if let Asks::All { identity, .. } = asks
+            && parts.len() > 1
+        {
+            let identity = identity.saturating_sub(usize::from(position <= *identity));
+            let parts = without(parts, position);
+            let which = match accepts {
+                Accepts::Token(_) => "token",
+                Accepts::ApiKey(_) => "API key",
+            };
+            looser.push((format!("without its {which}"), Asks::All { parts, identity }));
+        }
+    }
+    looser
 }
 
 /// A grant that asks for several things, with one of them less.

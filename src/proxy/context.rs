@@ -376,9 +376,8 @@ impl RequestCtx {
             }),
             tls: self.tls_fields.as_deref().unwrap_or_default(),
             caller: client.map_or("", |client| {
-                let issuer = || gateway.issuers.get(client.issuer).map(|issuer| &*issuer.name);
                 let written = &client.derived.record;
-                written.get_or_init(|| caller_fields(client, issuer()))
+                written.get_or_init(|| caller_fields(client))
             }),
             credential: credential.as_ref().map(CredentialId::as_str),
             public: self.public().map(|_| true),

@@ -63,7 +63,11 @@ impl ServeHttp for Redirect {
 impl Redirect {
     /// Where the client should go instead.
     fn location(&self, head: &Head, headers: &http::HeaderMap) -> Verdict<String> {
-        if CREDENTIALS.iter().any(|name| headers.contains_key(*name)) {
+        let running = self.live.current();
+        let ours = running.gateway.keys.iter().map(|ring| &ring.header);
+        if CREDENTIALS.iter().any(|name| headers.contains_key(*name))
+            || ours.into_iter().any(|name| headers.contains_key(name))
+        {
             return Err(Denial::PlainHttp(PlainHttp::Credential));
         }
         if !matches!(*head.method(), Method::GET | Method::HEAD) || head.body() != BodyLength::None {

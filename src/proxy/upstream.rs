@@ -17,7 +17,7 @@ use super::tether::{ENDED, Kind};
 use super::{forwarded, reply};
 use crate::clock::UnixTime;
 use crate::denial::{ContentError, Denial, UpstreamError};
-use crate::gates::authn::AuthnError;
+use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::content::BodyPlan;
 use crate::head::Malformed;
 use crate::identity::Identity;
@@ -97,9 +97,7 @@ fn leave_until(now: Instant, ctx: &RequestCtx) -> Option<Instant> {
     let Identity::Client(client) = ctx.admitted()?.identity() else {
         return None;
     };
-    let issuer = ctx.gateway().issuers.get(client.issuer)?;
-    let until = client.expires.saturating_add(issuer.jwt.clock_skew);
-    now.checked_add(until.saturating_since(UnixTime::of_system()))
+    now.checked_add(client.until.saturating_since(UnixTime::of_system()))
 }
 
 /// Makes the request what was authorised: canonical target, our identity headers and nobody else's.
@@ -257,7 +255,7 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
         ErrorSource::Downstream => match etype {
             _ if *etype == ENDED => match ctx.place.held {
                 Some(Kind::WebSocket | Kind::Events) => None,
-                _ => Some(Denial::Unauthenticated(AuthnError::TokenExpired)),
+                _ => Some(Denial::Unauthenticated(AuthnError::TokenExpired, Schemes::BEARER)),
             },
             // a client that leaves, or does not take its answer, is never counted against the upstream
             ErrorType::ReadError

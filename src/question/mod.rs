@@ -13,11 +13,13 @@ use http::uri::Authority;
 use http::{Method, Uri, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::clock::UnixTime;
 use crate::config::OneOrMany;
-use crate::gates::authn::KeysFrom;
+use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::{KeysFrom, api_key};
 use crate::gates::network::client_address;
 use crate::gateway::Gateway;
 use crate::head::{Head, Malformed, RawHead};
@@ -47,9 +49,32 @@ pub struct Described {
     /// Keys of issuers that the configuration would fetch: name → file with a key set.
     #[serde(default)]
     pub keys: BTreeMap<String, String>,
+    /// What issuers say of the token when they are asked (RFC 7662): name → answer.
+    #[serde(default)]
+    pub introspection: BTreeMap<String, serde_json::Value>,
     /// Instead of a token: what a good one would say.
     #[serde(default)]
     pub token: Option<Claimed>,
+    /// Instead of an API key: what a good one would grant.
+    #[serde(default)]
+    pub api_key: Option<Granted>,
+}
+
+/// What an API key is taken to grant.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Granted {
+    /// Name of the ring that it is of, in the top-level `keys`.
+    pub keys: String,
+    /// Whose. Default: somebody.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// Granted scopes. Default: none.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Granted roles, as the values that a token's would have. Default: none.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 /// Claims of a token that is taken as verified.
@@ -74,7 +99,9 @@ pub struct Facts {
     from: Option<SocketAddr>,
     at: Option<UnixTime>,
     keys: BTreeMap<String, String>,
+    introspection: Vec<(String, Arc<Said>)>,
     token: Option<Claimed>,
+    api_key: Option<Granted>,
 }
 
 /// A request and the evidence to decide it with.
@@ -86,6 +113,7 @@ pub struct Question {
     peer: Peer,
     now: UnixTime,
     keys: Vec<Option<Arc<KeySet>>>,
+    said: Vec<Option<Arc<Said>>>,
 }
 
 /// The request as the gates see it.
@@ -108,7 +136,9 @@ impl Described {
             from,
             at,
             keys,
+            introspection,
             token,
+            api_key,
         } = self;
         let url: Uri = url.parse().map_err(|why| format!("url: {why}"))?;
         let authority = url.authority().ok_or("url: it has no host")?.clone();
@@ -136,6 +166,12 @@ impl Described {
             .as_ref()
             .map(|from| from.parse().map_err(|why| format!("from: {why}")))
             .transpose()?;
+        let said = introspection.iter().map(|(name, answer)| {
+            let answer = Said::parse(answer.to_string().as_bytes())
+                .map_err(|_| format!("introspection.{name}: not an answer of RFC 7662"))?;
+            Ok((name.clone(), Arc::new(answer)))
+        });
+        let introspection = said.collect::<Result<_, String>>()?;
         Ok(Facts {
             method: method.parse().map_err(|why| format!("method: {why}"))?,
             uri: url
@@ -149,7 +185,9 @@ impl Described {
             from,
             at,
             keys: keys.clone(),
+            introspection,
             token: token.clone(),
+            api_key: api_key.clone(),
         })
     }
 
@@ -185,11 +223,12 @@ impl Described {
 }
 
 impl Facts {
-    /// Puts the question to a gateway, at this time unless the description has one of its own. Files are in `base`.
+    /// Puts the question to a gateway, at this time unless the description has one of its own. Files are in `base`. A
+    /// described API key is given to the gateway.
     ///
     /// # Errors
-    /// The gateway has no such issuer, or a file of keys cannot be read.
-    pub fn ask(self, gateway: &Gateway, base: &Path, now: UnixTime) -> Result<Question, String> {
+    /// The gateway has no such issuer or ring of keys, or a file of keys cannot be read.
+    pub fn ask(self, gateway: &mut Gateway, base: &Path, now: UnixTime) -> Result<Question, String> {
         let Facts {
             method,
             uri,
@@ -199,7 +238,9 @@ impl Facts {
             from,
             at,
             keys,
+            introspection,
             token,
+            api_key,
         } = self;
         let now = at.unwrap_or(now);
         let mut known = Vec::new();
@@ -207,7 +248,7 @@ impl Facts {
             known.push(match (keys.get(&*issuer.name), &issuer.keys) {
                 (Some(file), _) => Some(Arc::new(read_keys(&base.join(file))?)),
                 (None, KeysFrom::Given(keys)) => Some(keys.clone()),
-                (None, KeysFrom::Url(_)) => None,
+                (None, KeysFrom::Url(_) | KeysFrom::Nowhere) => None,
             });
         }
         let issuer_of = |name: &str| {
@@ -216,6 +257,13 @@ impl Facts {
         };
         for name in keys.keys() {
             issuer_of(name)?;
+        }
+        let mut said = vec![None; gateway.issuers.len()];
+        for (name, answer) in introspection {
+            let index = issuer_of(&name)?;
+            if let Some(slot) = said.get_mut(index) {
+                *slot = Some(answer);
+            }
         }
         if let Some(Claimed { issuer, claims }) = token {
             let index = issuer_of(&issuer)?;
@@ -228,6 +276,10 @@ impl Facts {
             if let Some(slot) = known.get_mut(index) {
                 *slot = Some(set);
             }
+        }
+        if let Some(granted) = api_key {
+            let (name, value) = granted.give_to(gateway)?;
+            headers.insert(name, value);
         }
         let tls = is_tls.then(|| {
             let host = authority.host().to_ascii_lowercase();
@@ -251,7 +303,39 @@ impl Facts {
             },
             now,
             keys: known,
+            said,
         })
+    }
+}
+
+impl Granted {
+    /// Makes a key that the gateway takes: the header to send.
+    fn give_to(&self, gateway: &mut Gateway) -> Result<(HeaderName, HeaderValue), String> {
+        let Granted {
+            keys,
+            client,
+            scopes,
+            roles,
+        } = self;
+        let mut rings = gateway.keys.iter_mut().enumerate();
+        let (index, ring) = rings
+            .find(|(_, ring)| *ring.name == **keys)
+            .ok_or_else(|| format!("the configuration has no ring of keys `{keys}`"))?;
+        let random = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let random = random.get(..api_key::RANDOM).unwrap_or_default();
+        let key = api_key::compose(ring.environment(), random);
+        let known = api_key::Known {
+            digest: api_key::digest(key.as_bytes()),
+            client: client.as_deref().unwrap_or("somebody"),
+            scopes,
+            roles,
+            expires: None,
+            is_revoked: false,
+        };
+        ring.add(index, &known, &gateway.identity_headers)
+            .map_err(|why| format!("api_key: {}", why.reason()))?;
+        let value = HeaderValue::from_str(&key).map_err(|why| format!("api_key: {why}"))?;
+        Ok((ring.header.clone(), value))
     }
 }
 
@@ -274,7 +358,10 @@ impl Question {
     /// The outside as the question has it, in which nothing was counted yet; with room to count so many callers apart.
     #[must_use]
     pub fn world(&self, gateway: &Gateway, callers: usize) -> Recorded {
-        Recorded::new(gateway, self.now, self.keys.clone(), callers)
+        Recorded {
+            said: self.said.clone(),
+            ..Recorded::new(gateway, self.now, self.keys.clone(), callers)
+        }
     }
 }
 

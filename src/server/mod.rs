@@ -41,7 +41,8 @@ use crate::running::live::Live;
 use crate::running::reload::Watched;
 use crate::telemetry::Telemetry;
 use crate::upstream::{Target, resolve};
-use crate::world::fetch::Fetcher;
+use crate::world::http::Asker;
+use crate::world::introspect::Introspector;
 use crate::world::keys::KeySource;
 
 /// Read buffer of a connection in bytes: a quarter of the memory that Pingora's default takes for each idle one, at no
@@ -95,6 +96,10 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
     let mut server = Server::new_with_opt_and_conf(opt, conf);
     add_listeners(&mut server, &live, &telemetry).map_err(other)?;
     server.add_service(background_service("keys", KeepKeys { live: live.clone() }));
+    server.add_service(background_service(
+        "introspection",
+        AskIssuers { live: live.clone() },
+    ));
     server.add_service(background_service("names", KeepNames { live: live.clone() }));
     if let Some(watched) = options.watched {
         let reloads = Reloads {
@@ -240,6 +245,55 @@ struct KeepKeys {
     live: Arc<Live>,
 }
 
+/// Asks issuers about tokens.
+struct AskIssuers {
+    live: Arc<Live>,
+}
+
+#[async_trait]
+impl BackgroundService for AskIssuers {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut exchanges = self.live.exchanges();
+        let mut tasks: Vec<(Arc<Introspector>, JoinHandle<()>)> = Vec::new();
+        loop {
+            let running = self.live.current();
+            // requests that began with an earlier snapshot end with it: an introspector goes when nobody holds it
+            tasks.retain(|(kept, task)| {
+                let stays = running.memory.introspectors().any(|now| Arc::ptr_eq(now, kept));
+                let is_asked = Arc::strong_count(kept) > ITS_TASKS;
+                if !stays && !is_asked {
+                    task.abort();
+                }
+                stays || is_asked
+            });
+            for introspector in running.memory.introspectors() {
+                if !tasks.iter().any(|(kept, _)| Arc::ptr_eq(introspector, kept)) {
+                    tasks.extend(answer(introspector).map(|task| (introspector.clone(), task)));
+                }
+            }
+            drop(running);
+            tokio::select! {
+                _ = exchanges.changed() => {}
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
+}
+
+/// Who holds an introspector beside snapshots: the list above, and its task.
+const ITS_TASKS: usize = 2;
+
+fn answer(introspector: &Arc<Introspector>) -> Option<JoinHandle<()>> {
+    match Asker::new(&introspector.settings().ca) {
+        Ok(asker) => Some(tokio::spawn(introspector.clone().answer(Arc::new(asker)))),
+        Err(why) => {
+            let name = introspector.name();
+            log::error!(target: "durward::introspection", "issuer {name}: cannot be asked: {why}");
+            None
+        }
+    }
+}
+
 #[async_trait]
 impl BackgroundService for KeepKeys {
     async fn start(&self, mut shutdown: ShutdownWatch) {
@@ -273,10 +327,10 @@ fn keep(source: &Arc<KeySource>) -> Option<JoinHandle<()>> {
     let KeysFrom::Url(url) = source.from() else {
         return None;
     };
-    match Fetcher::new(&url.ca) {
-        Ok(fetcher) => {
+    match Asker::new(&url.ca) {
+        Ok(asker) => {
             let source = source.clone();
-            Some(tokio::spawn(async move { source.keep_fresh(&fetcher).await }))
+            Some(tokio::spawn(async move { source.keep_fresh(&asker).await }))
         }
         Err(why) => {
             log::error!(target: "durward::keys", "issuer {}: cannot fetch: {why}", source.name());

@@ -156,14 +156,14 @@ pub fn tls_fields(facts: &TlsFacts) -> Box<str> {
 
 /// How records name a verified caller: subject, role values, OAuth client, and the name of the issuer.
 #[must_use]
-pub fn caller_fields(client: &Client, issuer: Option<&str>) -> Box<str> {
+pub fn caller_fields(client: &Client) -> Box<str> {
     fields(|object| {
         object.text(field!("user.id"), &client.subject);
         if !client.roles.is_empty() {
             object.texts(field!("user.roles"), &client.roles);
         }
         object.text_if(field!("durward.client.id"), client.client_id.as_deref());
-        object.text_if(field!("durward.issuer"), issuer);
+        object.text(field!("durward.issuer"), &client.authority);
     })
 }
 

@@ -1,25 +1,31 @@
-//! Fetching key sets: one GET, bounded in time and size, no redirects, no proxies (SSRF has nothing to hold on to).
+//! Fetching key sets.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{ACCEPT, HeaderValue};
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_openssl::client::legacy::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+use http_body_util::Full;
 use openssl::x509::X509;
 
+use super::discovery::{self, Discovery};
+use super::http::{Asker, FetchError};
 use crate::gates::authn::jwk::{KeySet, MAX_SET_BYTES};
 
-/// A key set behind a URL.
+/// Where a key set is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeysAt {
+    /// There: `https`, or `http` to a loopback address.
+    Url(Uri),
+    /// Where the issuer's metadata say.
+    Discovered(Discovery),
+}
+
+/// A key set that is fetched.
 #[derive(Debug, Clone)]
 pub struct KeysUrl {
-    /// `https`, or `http` to a loopback address.
-    pub url: Uri,
+    /// Where.
+    pub at: KeysAt,
     /// CAs that may have issued the server's certificate; none: the system's.
     pub ca: Vec<X509>,
     /// How long keys are fresh.
@@ -37,7 +43,7 @@ impl KeysUrl {
     #[must_use]
     pub fn is_same_source(&self, other: &KeysUrl) -> bool {
         let KeysUrl {
-            url,
+            at,
             ca,
             cache,
             max_stale,
@@ -45,7 +51,7 @@ impl KeysUrl {
             timeout,
         } = self;
         let der = |certificates: &[X509]| certificates.iter().map(|c| c.to_der().ok()).collect::<Vec<_>>();
-        *url == other.url
+        *at == other.at
             && der(ca) == der(&other.ca)
             && (cache, max_stale, cooldown, timeout)
                 == (&other.cache, &other.max_stale, &other.cooldown, &other.timeout)
@@ -61,114 +67,46 @@ pub trait Fetch {
     fn keys(&self, from: &KeysUrl) -> impl Future<Output = Result<KeySet, FetchError>> + Send;
 }
 
-/// Fetches the keys of one source.
-#[derive(Debug)]
-pub struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-}
-
-/// Why no keys came.
-#[derive(Debug)]
-pub enum FetchError {
-    /// The deadline passed.
-    Timeout,
-    /// No connection, or TLS was not acceptable.
-    Connect(String),
-    /// Anything but 200.
-    Status(StatusCode),
-    /// Not JSON by its Content-Type.
-    ContentType,
-    /// Larger than a key set may be, or broken off.
-    Body(String),
-    /// Not a key set.
-    Keys(String),
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FetchError::Timeout => f.write_str("no answer within the deadline"),
-            FetchError::Connect(why) => write!(f, "no connection: {why}"),
-            FetchError::Status(status) => write!(f, "answered {status} (redirects are not followed)"),
-            FetchError::ContentType => f.write_str("the answer is not JSON by its Content-Type"),
-            FetchError::Body(why) => write!(f, "the answer broke off or is too large: {why}"),
-            FetchError::Keys(why) => write!(f, "the answer is not a key set: {why}"),
-        }
-    }
-}
-
-impl Fetcher {
-    /// Must be made on the runtime that is to run its connections.
-    ///
-    /// # Errors
-    /// The TLS library cannot be set up with these CAs.
-    pub fn new(ca: &[X509]) -> Result<Fetcher, openssl::error::ErrorStack> {
-        let mut tls = SslConnector::builder(SslMethod::tls_client())?;
-        tls.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-        if !ca.is_empty() {
-            let mut store = openssl::x509::store::X509StoreBuilder::new()?;
-            for certificate in ca {
-                store.add_cert(certificate.clone())?;
-            }
-            tls.set_cert_store(store.build());
-        }
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        let connector = HttpsConnector::with_connector(http, tls)?;
-        Ok(Fetcher {
-            client: Client::builder(TokioExecutor::new()).build(connector),
-        })
-    }
-
-    async fn fetch(&self, url: &Uri) -> Result<KeySet, FetchError> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = url.clone();
-        request.headers_mut().insert(
-            http::header::ACCEPT,
-            http::HeaderValue::from_static("application/jwk-set+json, application/json"),
-        );
-        let answer = self
-            .client
-            .request(request)
-            .await
-            .map_err(|e| FetchError::Connect(describe(&e)))?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status()));
-        }
-        let json = answer
-            .headers()
-            .get(http::header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .is_some_and(|value| {
-                crate::gates::content::essence(value)
-                    .is_some_and(|t| t.eq_ignore_ascii_case("application/json") || t.ends_with("+json"))
-            });
-        if !json {
-            return Err(FetchError::ContentType);
-        }
-        let body = Limited::new(answer.into_body(), MAX_SET_BYTES)
-            .collect()
-            .await
-            .map_err(|e| FetchError::Body(e.to_string()))?;
-        KeySet::parse(&body.to_bytes()).map_err(|e| FetchError::Keys(e.to_string()))
-    }
-}
-
-impl Fetch for Fetcher {
+impl Fetch for Asker {
     async fn keys(&self, from: &KeysUrl) -> Result<KeySet, FetchError> {
-        tokio::time::timeout(from.timeout, self.fetch(&from.url))
+        let fetched = async {
+            match &from.at {
+                KeysAt::Url(url) => key_set(self, url).await,
+                KeysAt::Discovered(discovery) => key_set(self, &discover(self, discovery).await?).await,
+            }
+        };
+        tokio::time::timeout(from.timeout, fetched)
             .await
             .map_err(|_| FetchError::Timeout)?
     }
 }
 
-/// The error with its causes: the outermost alone says "client error (Connect)".
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
+async fn key_set(asker: &Asker, url: &Uri) -> Result<KeySet, FetchError> {
+    let mut request = get(url);
+    request.headers_mut().insert(
+        ACCEPT,
+        HeaderValue::from_static("application/jwk-set+json, application/json"),
+    );
+    let set = asker.ask(request, MAX_SET_BYTES).await?;
+    KeySet::parse(&set).map_err(|e| FetchError::Content(format!("not a key set: {e}")))
+}
+
+/// Where the keys are, by the first of the documents that there is.
+async fn discover(asker: &Asker, discovery: &Discovery) -> Result<Uri, FetchError> {
+    let mut last = FetchError::Status(StatusCode::NOT_FOUND);
+    for document in &discovery.documents {
+        match asker.ask(get(document), discovery::MAX_BYTES).await {
+            Ok(document) => return discovery.keys(&document).map_err(FetchError::Content),
+            // only what is not there is looked for elsewhere
+            Err(why @ FetchError::Status(StatusCode::NOT_FOUND)) => last = why,
+            Err(why) => return Err(why),
+        }
     }
-    text
+    Err(last)
+}
+
+fn get(url: &Uri) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = url.clone();
+    request
 }

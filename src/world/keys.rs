@@ -14,7 +14,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Keys;
-use super::fetch::{Fetch, FetchError};
+use super::fetch::Fetch;
+use super::http::FetchError;
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::jwk::KeySet;
 
@@ -84,7 +85,7 @@ impl KeySource {
                 keys: keys.clone(),
                 since: epoch,
             })),
-            KeysFrom::Url(_) => None,
+            KeysFrom::Url(_) | KeysFrom::Nowhere => None,
         };
         KeySource {
             name,
@@ -122,7 +123,7 @@ impl KeySource {
             (KeysFrom::Url(url), Some(held)) if held.since.elapsed() <= url.max_stale => {
                 Keys::Known(held.keys.clone())
             }
-            (KeysFrom::Url(_), _) => Keys::Unavailable(self.backoff()),
+            (KeysFrom::Url(_) | KeysFrom::Nowhere, _) => Keys::Unavailable(self.backoff()),
         }
     }
 
@@ -160,7 +161,7 @@ impl KeySource {
     #[must_use]
     pub fn state(&self) -> KeyState {
         let age = match &self.from {
-            KeysFrom::Given(_) => None,
+            KeysFrom::Given(_) | KeysFrom::Nowhere => None,
             KeysFrom::Url(_) => self
                 .current
                 .load()

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::introspect::{IntrospectionState, Introspector};
 use super::keys::{KeySource, KeyState};
-use super::{Keys, World};
+use super::{Introspected, Keys, World};
 use crate::clock::UnixTime;
 use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::KeysFrom;
-use crate::gates::authn::verdicts::Verdicts;
+use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::content::memory::BodyMemory;
 use crate::gates::flood::Sketch;
 use crate::gates::limits::window::Windows;
@@ -18,6 +19,7 @@ use crate::gateway::Gateway;
 #[derive(Debug, Clone)]
 pub struct Memory {
     sources: Box<[Arc<KeySource>]>,
+    introspectors: Box<[Option<Arc<Introspector>>]>,
     verdicts: Arc<Verdicts>,
     windows: Box<[(Arc<str>, Arc<Windows>)]>,
     floods: Arc<Sketch>,
@@ -40,6 +42,17 @@ impl Memory {
             kept.cloned()
                 .unwrap_or_else(|| Arc::new(KeySource::new(issuer.name.clone(), issuer.keys.clone())))
         });
+        let introspectors = issuers.iter().map(|issuer| {
+            let settings = issuer.introspection.as_ref()?;
+            let same = |other: &&Arc<Introspector>| {
+                *other.name() == issuer.name && other.settings().is_same(settings)
+            };
+            let kept = before.and_then(|memory| memory.introspectors().find(same));
+            Some(
+                kept.cloned()
+                    .unwrap_or_else(|| Arc::new(Introspector::new(issuer.name.clone(), settings.clone()))),
+            )
+        });
         let windows = limits.iter().map(|limit| {
             let same = |(name, windows): &&(Arc<str>, Arc<Windows>)| {
                 *name == limit.name && windows.counts_for(limit)
@@ -53,6 +66,7 @@ impl Memory {
         });
         Memory {
             sources: sources.collect(),
+            introspectors: introspectors.collect(),
             windows: windows.collect(),
             floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
             // fixed for the life of the process, as `server` is
@@ -87,9 +101,20 @@ impl Memory {
         &self.bodies
     }
 
-    /// Their states.
+    /// Those who ask issuers about tokens.
+    pub fn introspectors(&self) -> impl Iterator<Item = &Arc<Introspector>> {
+        self.introspectors.iter().flatten()
+    }
+
+    /// The states of the sources that there are.
     pub fn key_states(&self) -> impl Iterator<Item = KeyState> {
-        self.sources.iter().map(|source| source.state())
+        let there = |source: &&Arc<KeySource>| !matches!(source.from(), KeysFrom::Nowhere);
+        self.sources.iter().filter(there).map(|source| source.state())
+    }
+
+    /// What became of questions about tokens.
+    pub fn introspection_states(&self) -> impl Iterator<Item = IntrospectionState> {
+        self.introspectors().map(|introspector| introspector.state())
     }
 }
 
@@ -125,6 +150,13 @@ impl World for Moment<'_> {
         match self.memory.sources.get(issuer) {
             Some(source) => source.newer().await,
             None => self.keys(issuer),
+        }
+    }
+
+    async fn introspect(&self, issuer: usize, token: &str, digest: &Digest) -> Introspected {
+        match self.memory.introspectors.get(issuer) {
+            Some(Some(introspector)) => introspector.ask(digest, token).await,
+            _ => Introspected::Unavailable(Duration::from_secs(1)),
         }
     }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Keys, World};
+use super::{Introspected, Keys, World};
 use crate::clock::UnixTime;
+use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
-use crate::gates::authn::verdicts::Verdicts;
+use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 use crate::gateway::Gateway;
 
@@ -20,6 +21,8 @@ pub struct Recorded {
     pub now: UnixTime,
     /// Keys by index of issuer; `None`: unavailable.
     pub keys: Vec<Option<Arc<KeySet>>>,
+    /// What issuers say of any token, by index; `None`: they cannot be asked.
+    pub said: Vec<Option<Arc<Said>>>,
     /// Counters of limits, by index.
     pub windows: Vec<Windows>,
     /// What is remembered. Starts empty.
@@ -40,6 +43,7 @@ impl Recorded {
         Recorded {
             now,
             keys,
+            said: Vec::new(),
             windows,
             verdicts: Verdicts::default(),
             asked: Mutex::default(),
@@ -61,6 +65,13 @@ impl World for Recorded {
 
     async fn newer_keys(&self, issuer: usize) -> Keys {
         self.keys(issuer)
+    }
+
+    async fn introspect(&self, issuer: usize, _token: &str, _digest: &Digest) -> Introspected {
+        match self.said.get(issuer).cloned().flatten() {
+            Some(said) => Introspected::Said(said),
+            None => Introspected::Unavailable(Duration::from_secs(1)),
+        }
     }
 
     /// All in one second, for its time does not go on.

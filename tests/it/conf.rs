@@ -27,6 +27,7 @@ fn run(verb: &str, file: &str, certificates: &Folder) -> Output {
         .args([verb, "-c", &format!("conf/{file}")])
         .env("DURWARD_CERTS", &certificates.0)
         .env("DURWARD_DEMO_DIR", &certificates.0)
+        .env("DURWARD_INTROSPECTION_SECRET", "of the tests alone")
         .output()
         .unwrap()
 }

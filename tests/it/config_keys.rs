@@ -6,6 +6,7 @@
 mod callers;
 mod conditions;
 mod connections;
+pub mod credentials;
 mod limits;
 mod observe;
 mod policy_tests;
@@ -49,12 +50,13 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 9] {
+fn groups() -> [fn() -> Vec<Row>; 10] {
     [
         process::rows,
         sockets::rows,
         connections::rows,
         callers::rows,
+        credentials::rows,
         conditions::rows,
         limits::rows,
         policy_tests::rows,
@@ -100,6 +102,11 @@ fn keys_of_connections_matter() {
 #[test]
 fn keys_of_issuers_roles_and_identities_matter() {
     hold(&callers::rows());
+}
+
+#[test]
+fn keys_of_credentials_matter() {
+    hold(&credentials::rows());
 }
 
 #[test]

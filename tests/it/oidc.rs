@@ -54,18 +54,38 @@ impl Provider {
 
     /// A token by client credentials (RFC 6749 section 4.4).
     fn token(&self) -> String {
-        let body = "grant_type=client_credentials&scope=read%3Avehicle";
-        let credentials = STANDARD.encode("tests:of%20the%20tests%20alone");
-        let answer = self.post(
-            "/token",
-            &[
-                ("Authorization", &format!("Basic {credentials}")),
-                ("Content-Type", "application/x-www-form-urlencoded"),
-            ],
-            body,
-        );
+        self.token_for("urn:vehicles")
+    }
+
+    /// A token that says nothing itself.
+    fn opaque_token(&self) -> String {
+        let token = self.token_for("urn:opaque");
+        assert!(!token.contains('.'), "{token}");
+        token
+    }
+
+    fn token_for(&self, resource: &str) -> String {
+        let body = format!("grant_type=client_credentials&scope=read%3Avehicle&resource={resource}");
+        let answer = self.form("/token", &body);
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Takes a token back (RFC 7009).
+    fn revoke(&self, token: &str) {
+        assert_eq!(
+            self.form("/token/revocation", &format!("token={token}")).status,
+            200
+        );
+    }
+
+    fn form(&self, path: &str, body: &str) -> crate::support::Answer {
+        let credentials = STANDARD.encode("tests:of%20the%20tests%20alone");
+        let headers = [
+            ("Authorization", &*format!("Basic {credentials}")),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ];
+        self.post(path, &headers, body)
     }
 
     /// From now on it signs with another key; the one before stays published.
@@ -177,4 +197,79 @@ fn no_valid_token_is_refused_while_the_provider_rotates_its_keys_under_load() {
     assert!(sent.load(Ordering::SeqCst) >= ROTATIONS * 20 * CLIENTS);
     let changes = gateway.messages().matches("issuer main: keys changed").count();
     assert_eq!(changes, 1 + ROTATIONS, "each rotation was noticed, once");
+}
+
+/// A gateway that learns everything from the provider: keys by discovery, and about opaque tokens by asking.
+fn asking(provider: &Provider, origin: &Origin, more: &str) -> Gateway {
+    Gateway::with(&format!(
+        "issuers:\n  main:\n    issuer: \"{0}\"\n    audiences: [{AUDIENCE}]\n    discovery: true\n\
+         \x20   introspection: {{ url: \"{0}/token/introspection\", client_id: gateway, client_secret: \"${{env:SECRET}}\"{more} }}\n\
+         upstreams:\n  o: {{ targets: [\"{1}\"] }}\n\
+         routes:\n  - match: {{ methods: [GET], path: /opaque }}\n    auth: {{ introspection: main, scopes: [\"read:vehicle\"] }}\n    upstream: o\n\
+         \x20 - match: {{ methods: [GET], path: /signed }}\n    auth: {{ jwt: main, scopes: [\"read:vehicle\"] }}\n    upstream: o\n\
+         \x20 - match: {{ methods: [GET], path: /either }}\n    auth: {{ any_of: [{{ jwt: main }}, {{ introspection: main }}] }}\n    upstream: o\n",
+        provider.issuer, origin.address
+    ))
+    .env("SECRET", "of the gateway & alone")
+    .start()
+}
+
+// S52, S53, U4
+#[test]
+fn keys_are_discovered_and_opaque_tokens_are_asked_about_at_a_certified_provider() {
+    let (provider, origin) = (Provider::start(), Origin::start());
+    let gateway = asking(&provider, &origin, "");
+    let client = gateway.client();
+    let (signed, opaque) = (provider.token(), provider.opaque_token());
+    for (path, token) in [
+        ("/signed", &signed),
+        ("/opaque", &opaque),
+        ("/either", &signed),
+        ("/either", &opaque),
+        ("/opaque", &opaque),
+    ] {
+        let answer = client.get_with(path, token);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let record = gateway.record(answer.header("x-request-id").unwrap());
+        assert_eq!(
+            (
+                &record["user.id"],
+                &record["durward.client.id"],
+                &record["durward.issuer"]
+            ),
+            (&"tests".into(), &"tests".into(), &"main".into())
+        );
+    }
+    for seen in origin.seen() {
+        assert_eq!(seen.header("x-user-id"), Some("tests"));
+    }
+    let metrics = gateway.admin("/metrics").text();
+    let asked = "durward_introspections_total{issuer=\"main\",outcome=\"active\"} 1";
+    assert!(metrics.contains(asked), "{metrics}");
+    let answer = client.get_with("/signed", &opaque);
+    assert_eq!((answer.status, answer.code().as_str()), (401, "invalid_token"));
+    let answer = client.get_with("/opaque", "made-up");
+    assert_eq!((answer.status, answer.code().as_str()), (401, "invalid_token"));
+    let record = gateway.record(answer.header("x-request-id").unwrap());
+    assert_eq!(record["error.type"], "token_inactive");
+}
+
+// S53, S54
+#[test]
+fn a_token_that_its_provider_took_back_is_refused_once_the_answer_is_too_old() {
+    let (provider, origin) = (Provider::start(), Origin::start());
+    let gateway = asking(&provider, &origin, ", cache: 1s, negative_cache: 1s");
+    let client = gateway.client();
+    let token = provider.opaque_token();
+    assert_eq!(client.get_with("/opaque", &token).status, 200);
+    provider.revoke(&token);
+    let since = Instant::now();
+    let refused = eventually("the token is refused", || {
+        let answer = client.get_with("/opaque", &token);
+        (answer.status != 200).then_some(answer)
+    });
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    assert_eq!((refused.status, refused.code().as_str()), (401, "invalid_token"));
+    let record = gateway.record(refused.header("x-request-id").unwrap());
+    assert_eq!(record["error.type"], "token_inactive");
 }

@@ -18,6 +18,7 @@ fn test(file: &str, more: &[&str], certificates: &Folder) -> Output {
         .args(more)
         .env("DURWARD_CERTS", &certificates.0)
         .env("DURWARD_DEMO_DIR", &certificates.0)
+        .env("DURWARD_INTROSPECTION_SECRET", "of the tests alone")
         .output()
         .unwrap()
 }

@@ -294,6 +294,7 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
     static RUNTIME: LazyLock<tokio::runtime::Runtime> =
         LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().unwrap());
     static WORLD: LazyLock<Recorded> = LazyLock::new(|| Recorded {
+        said: Vec::new(),
         now: UnixTime::from_seconds(1_700_000_000),
         keys: Vec::new(),
         windows: Vec::new(),
@@ -460,7 +461,7 @@ fn prove_points_at_plain_http_at_routes_without_authorization_and_at_upstreams_w
         findings,
         [
             "127.0.0.1:8081 proxies plain HTTP: TLS ends at the load balancer",
-            "route `POST /v1/vehicles/{vin}/history` (line 17) authenticates but does not authorize: any valid token will do",
+            "route `POST /v1/vehicles/{vin}/history` (line 17) authenticates but does not authorize: any valid credential will do",
             "upstream `parts` is used by no route",
         ]
     );

@@ -135,7 +135,7 @@ fn prove_lists_what_is_only_a_shadow_loudly() {
     }
     // and what is not enforced does not count as authorization
     assert!(
-        said.contains("authenticates but does not authorize: any valid token will do"),
+        said.contains("authenticates but does not authorize: any valid credential will do"),
         "{said}"
     );
 }

@@ -1,10 +1,14 @@
-// A certified OpenID provider for the tests: client credentials, JWT access tokens, and keys that rotate on demand.
+// A certified OpenID provider for the tests: client credentials, JWT access tokens and, for the resource `urn:opaque`,
+// opaque ones, introspection, revocation, discovery, and keys that rotate on demand.
 //
 // Prints its issuer once it listens. POST /rotate makes a new key that signs from then on; the one before stays
 // published, as tokens made with it are still out there. Ends with its standard input.
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import Provider from 'oidc-provider';
+
+// the standard output is for the issuer alone, and closed after it
+console.info = console.error;
 
 const audience = 'vehicle-api';
 
@@ -23,21 +27,31 @@ function provider(issuer, keys) {
       redirect_uris: [],
       response_types: [],
       scope: 'read:vehicle',
+    }, {
+      // a gateway that asks about tokens
+      client_id: 'gateway',
+      client_secret: 'of the gateway & alone',
+      grant_types: [],
+      redirect_uris: [],
+      response_types: [],
     }],
     scopes: ['read:vehicle'],
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => 'urn:vehicles',
         useGrantedResource: () => true,
-        getResourceServerInfo: () => ({
+        getResourceServerInfo: (_, resource) => ({
           scope: 'read:vehicle',
           audience,
           accessTokenTTL: 300,
-          accessTokenFormat: 'jwt',
-          jwt: { sign: { alg: 'RS256' } },
+          ...(resource === 'urn:opaque'
+            ? { accessTokenFormat: 'opaque' }
+            : { accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }),
         }),
       },
     },

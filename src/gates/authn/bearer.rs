@@ -1,33 +1,33 @@
 //! Finding the bearer token of a request (RFC 6750 section 2.1): in `Authorization`, and only there.
 
-use http::header::{AUTHORIZATION, HeaderMap};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
-use super::AuthnError;
+use super::{AuthnError, query};
 
-/// What was sent as the token, not looked at: a verdict on these very bytes may be known.
+/// What was sent as the token, not looked at: a verdict on these very bytes may be known. `None`: nothing, or a credential
+/// of another kind.
 ///
 /// # Errors
-/// There is none, more than one, one in the query (which ends up in logs), or a credential of another kind.
-pub fn sent<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a [u8], AuthnError> {
+/// There is more than one, or one in the query, which ends up in logs.
+pub fn sent<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<&'a [u8]>, AuthnError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (value, None) => value,
         _ => return Err(AuthnError::CredentialsRepeated),
     };
-    if query.is_some_and(names_a_token) {
+    if query.is_some_and(|query| query::names(query, |name| name.eq_ignore_ascii_case(b"access_token"))) {
         return Err(AuthnError::CredentialsInQuery);
     }
-    let value = value.ok_or(AuthnError::CredentialsMissing)?.as_bytes();
+    let Some(value) = value.map(HeaderValue::as_bytes) else {
+        return Ok(None);
+    };
     let (scheme, token) = match value.iter().position(|byte| *byte == b' ') {
         Some(end) => (value.get(..end), value.get(end + 1..)),
         None => (Some(value), None),
     };
-    if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer")) {
-        Ok(token.unwrap_or_default())
-    } else {
-        // of another kind: none of ours
-        Err(AuthnError::CredentialsMissing)
-    }
+    // of another kind: none of ours
+    let is_ours = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
+    Ok(is_ours.then(|| token.unwrap_or_default()))
 }
 
 /// The token as text, unverified.
@@ -48,31 +48,6 @@ pub fn token(sent: &[u8]) -> Result<&str, AuthnError> {
         .ok()
         .filter(|_| is_b64token)
         .ok_or(AuthnError::CredentialsMalformed)
-}
-
-fn names_a_token(query: &str) -> bool {
-    query.split(['&', ';']).any(|pair| {
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        // an encoded letter is still that letter to whoever decodes the query
-        name.eq_ignore_ascii_case("access_token") || (name.contains('%') && decodes_to_access_token(name))
-    })
-}
-
-fn decodes_to_access_token(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    let mut decoded = Vec::with_capacity(name.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
-        let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else {
-            return false;
-        };
-        decoded.extend(u8::try_from(high << 4 | low));
-    }
-    decoded.eq_ignore_ascii_case(b"access_token")
 }
 
 /// By byte: tokens are long.
@@ -98,20 +73,22 @@ const B64TOKEN: [bool; 256] = {
 mod tests {
     use super::*;
 
-    fn find(values: &[&str], query: Option<&str>) -> Result<String, AuthnError> {
+    fn find(values: &[&str], query: Option<&str>) -> Result<Option<String>, AuthnError> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        sent(&headers, query).and_then(token).map(str::to_owned)
+        sent(&headers, query)?
+            .map(|sent| token(sent).map(str::to_owned))
+            .transpose()
     }
 
     #[test]
     fn exactly_one_bearer_token_is_found() {
-        assert_eq!(find(&["Bearer a.b.c"], None), Ok("a.b.c".to_owned()));
-        assert_eq!(find(&["bearer a.b.c"], Some("x=1")), Ok("a.b.c".to_owned()));
-        assert_eq!(find(&[], None), Err(AuthnError::CredentialsMissing));
-        assert_eq!(find(&["Basic YTpi"], None), Err(AuthnError::CredentialsMissing));
+        assert_eq!(find(&["Bearer a.b.c"], None), Ok(Some("a.b.c".to_owned())));
+        assert_eq!(find(&["bearer a.b.c"], Some("x=1")), Ok(Some("a.b.c".to_owned())));
+        assert_eq!(find(&[], None), Ok(None));
+        assert_eq!(find(&["Basic YTpi"], None), Ok(None));
         assert_eq!(
             find(&["Bearer a", "Bearer a"], None),
             Err(AuthnError::CredentialsRepeated)

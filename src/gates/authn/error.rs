@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::Schemes;
+
 /// Declares the enum, its reasons and the list of all from one table, so that they cannot drift.
 macro_rules! authn_errors {
     ($( $(#[$doc:meta])* $variant:ident = $reason:literal, )+) => {
@@ -108,11 +110,28 @@ authn_errors! {
     TokenLifetime = "token_lifetime",
     /// On the deny list.
     TokenRevoked = "token_revoked",
+    /// Its issuer says that it is not active (RFC 7662 section 2.2): unknown, expired or revoked.
+    TokenInactive = "token_inactive",
+
+    /// More than one API key: which one another hop reads is anyone's guess.
+    ApiKeyRepeated = "api_key_repeated",
+    /// An API key in the query, where it ends up in logs and histories.
+    ApiKeyInQuery = "api_key_in_query",
+    /// Not an API key by its form or checksum.
+    ApiKeyMalformed = "api_key_malformed",
+    /// An API key of another environment.
+    ApiKeyEnvironment = "api_key_environment",
+    /// No such API key was made.
+    ApiKeyUnknown = "api_key_unknown",
+    /// The API key's end has come.
+    ApiKeyExpired = "api_key_expired",
+    /// The API key was taken back.
+    ApiKeyRevoked = "api_key_revoked",
 }
 
 impl AuthnError {
     /// What the client is told, as a code: one of `credentials_missing`, `token_expired`,
-    /// `token_not_yet_valid` and `invalid_token`. The first three let a well-meaning client act
+    /// `token_not_yet_valid`, `invalid_token` and `invalid_api_key`. The first three let a well-meaning client act
     /// (log in, refresh, fix its clock); anything finer would only help an attacker.
     pub const fn public_code(&self) -> &'static str {
         match self {
@@ -153,7 +172,25 @@ impl AuthnError {
             | Self::AudienceMismatch
             | Self::ExpiryMissing
             | Self::TokenLifetime
-            | Self::TokenRevoked => "invalid_token",
+            | Self::TokenRevoked
+            | Self::TokenInactive => "invalid_token",
+            Self::ApiKeyRepeated
+            | Self::ApiKeyInQuery
+            | Self::ApiKeyMalformed
+            | Self::ApiKeyEnvironment
+            | Self::ApiKeyUnknown
+            | Self::ApiKeyExpired
+            | Self::ApiKeyRevoked => "invalid_api_key",
+        }
+    }
+
+    /// The scheme of the credential that is refused; none where there was none.
+    #[must_use]
+    pub fn scheme(&self) -> Schemes {
+        match self.public_code() {
+            "credentials_missing" => Schemes::default(),
+            "invalid_api_key" => Schemes::API_KEY,
+            _ => Schemes::BEARER,
         }
     }
 
@@ -164,6 +201,7 @@ impl AuthnError {
             "credentials_missing" => "Credentials are required",
             "token_expired" => "The access token has expired",
             "token_not_yet_valid" => "The access token is not valid yet",
+            "invalid_api_key" => "The API key is not valid",
             _ => "The access token is not valid",
         }
     }
@@ -196,13 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn clients_learn_four_codes_and_descriptions_fit_a_quoted_string() {
+    fn clients_learn_five_codes_and_descriptions_fit_a_quoted_string() {
         let codes: HashSet<_> = AuthnError::ALL.iter().map(AuthnError::public_code).collect();
         let expected = [
             "credentials_missing",
             "token_expired",
             "token_not_yet_valid",
             "invalid_token",
+            "invalid_api_key",
         ];
         assert_eq!(codes, HashSet::from(expected));
         for error in AuthnError::ALL {

@@ -53,6 +53,14 @@ impl IdentityHeaders {
         }
     }
 
+    /// Takes these away from requests too: they carry what is ours alone.
+    #[must_use]
+    pub fn reserving<'n>(mut self, names: impl Iterator<Item = &'n HeaderName>) -> IdentityHeaders {
+        let more = names.map(|name| canonical(name.as_str()));
+        self.reserved = self.reserved.into_iter().chain(more).collect();
+        self
+    }
+
     /// Whether a client may not send this header: it is one of ours in any spelling. `_` counts as `-`, because many
     /// services cannot tell them apart.
     #[must_use]

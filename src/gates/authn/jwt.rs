@@ -106,7 +106,7 @@ impl TokenTypes {
         self.names.first().filter(|_| !self.absent).map(String::as_str)
     }
 
-    fn accept(&self, token_type: Option<&str>) -> bool {
+    pub(super) fn accept(&self, token_type: Option<&str>) -> bool {
         match token_type.map(subtype) {
             None => self.absent,
             Some(name) => self
@@ -173,25 +173,52 @@ pub fn verify(
     }
     let (claims, key) = verify_signature(keys, token)?;
     check_parties(issuer, &claims)?;
-    let expires = check_times(issuer, &claims, now)?;
+    let expires = claims.expires().ok_or(AuthnError::ExpiryMissing)?;
+    check_times(issuer, &claims, now)?;
+    let verified = accept(issuer, claims, expires, Subject::Required)?;
+    Ok(Verified {
+        key_id: key.kid().map(str::to_owned),
+        generation: keys.generation(),
+        ..verified
+    })
+}
+
+/// Whom a token without a subject is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Nobody: it is refused.
+    Required,
+    /// The client that it was issued to.
+    OrClient,
+}
+
+/// Reads who and what from claims that are known to be true.
+pub(super) fn accept(
+    issuer: &Issuer,
+    claims: Claims,
+    expires: UnixTime,
+    no_subject: Subject,
+) -> Result<Verified, AuthnError> {
     for path in &issuer.required_claims {
         if claims.value(path)?.is_none_or(serde_json::Value::is_null) {
             return Err(AuthnError::ClaimMissing);
         }
     }
-    let subject = claims.text(&issuer.subject)?.ok_or(AuthnError::SubjectMissing)?;
-    let subject = header_value(subject)?.to_owned();
-    let scopes = union(&issuer.scopes, |path| claims.scopes(path))?;
-    let roles = union(&issuer.roles, |path| claims.strings(path))?;
+    let client_id = client_id(issuer, &claims)?;
+    let subject = match (claims.text(&issuer.subject)?, &client_id, no_subject) {
+        (Some(subject), ..) => header_value(subject)?,
+        (None, Some(client), Subject::OrClient) => client,
+        _ => return Err(AuthnError::SubjectMissing),
+    };
     Ok(Verified {
-        subject,
-        client_id: client_id(issuer, &claims)?,
-        scopes,
-        roles,
+        subject: subject.to_owned(),
+        client_id,
+        scopes: union(&issuer.scopes, |path| claims.scopes(path))?,
+        roles: union(&issuer.roles, |path| claims.strings(path))?,
         expires,
         not_before: claims.not_before(),
-        key_id: key.kid().map(str::to_owned),
-        generation: keys.generation(),
+        key_id: None,
+        generation: 0,
         claims,
     })
 }
@@ -243,6 +270,11 @@ fn check_parties(issuer: &Issuer, claims: &Claims) -> Result<(), AuthnError> {
     if claims.issuer().ok_or(AuthnError::IssuerMissing)? != issuer.issuer {
         return Err(AuthnError::IssuerMismatch);
     }
+    check_audience(issuer, claims)
+}
+
+/// S47: `aud` names us.
+pub(super) fn check_audience(issuer: &Issuer, claims: &Claims) -> Result<(), AuthnError> {
     let mut audiences = claims.audiences().ok_or(AuthnError::AudienceMissing)?;
     if !audiences.any(|audience| issuer.audiences.iter().any(|us| us == audience)) {
         return Err(AuthnError::AudienceMismatch);
@@ -253,9 +285,11 @@ fn check_parties(issuer: &Issuer, claims: &Claims) -> Result<(), AuthnError> {
 /// S47, S49. The boundaries: acceptable while `now < exp + skew` (RFC 7519 section 4.1.4: before,
 /// not at) and from `now >= nbf - skew` on (section 4.1.5: at or after); `iat` like `nbf`. With
 /// a skew of 30 s, an `exp` of 30.000 s ago is refused and one of 29.999 s ago is not.
-fn check_times(issuer: &Issuer, claims: &Claims, now: UnixTime) -> Result<UnixTime, AuthnError> {
-    let expires = claims.expires().ok_or(AuthnError::ExpiryMissing)?;
-    if now >= expires.saturating_add(issuer.clock_skew) {
+pub(super) fn check_times(issuer: &Issuer, claims: &Claims, now: UnixTime) -> Result<(), AuthnError> {
+    if claims
+        .expires()
+        .is_some_and(|expires| now >= expires.saturating_add(issuer.clock_skew))
+    {
         return Err(AuthnError::TokenExpired);
     }
     let latest_start = now.saturating_add(issuer.clock_skew);
@@ -266,11 +300,12 @@ fn check_times(issuer: &Issuer, claims: &Claims, now: UnixTime) -> Result<UnixTi
     }
     if let Some(max_lifetime) = issuer.max_lifetime {
         let issued_at = claims.issued_at().ok_or(AuthnError::ClaimMissing)?;
+        let expires = claims.expires().ok_or(AuthnError::ExpiryMissing)?;
         if expires.saturating_since(issued_at) > max_lifetime {
             return Err(AuthnError::TokenLifetime);
         }
     }
-    Ok(expires)
+    Ok(())
 }
 
 fn client_id(issuer: &Issuer, claims: &Claims) -> Result<Option<String>, AuthnError> {

@@ -1,41 +1,48 @@
-//! Authentication: from a credential to an identity.
+//! Authentication: from credentials to an identity.
 //!
-//! The way of a token: [`bearer`] finds it, [`verdicts`] remembers it, [`jws`] reads it strictly and trusts none of it,
-//! [`jwk`] offers the keys that may have signed it, [`crypto`] checks the signature, [`claims`] reads what was signed and
-//! [`jwt`] decides whether that is acceptable from this issuer now.
+//! [`Authn`] says which credentials a route takes and how they combine; each kind has a file. The way of a token
+//! ([`tokens`]): [`bearer`] finds it, [`verdicts`] remembers it, [`jws`] reads it strictly and trusts none of it, [`jwk`]
+//! offers the keys that may have signed it, [`crypto`] checks the signature, [`claims`] reads what was signed and [`jwt`]
+//! decides whether that is acceptable from this issuer now. Tokens that say nothing are their issuer's to tell
+//! ([`introspection`]). API keys are known by their digests ([`api_key`]).
 //!
 //! A credential that is not good refuses the request: nothing falls through to another way in.
 
+pub mod api_key;
 pub mod bearer;
+mod challenge;
 pub mod claims;
 pub mod crypto;
 pub mod error;
 pub mod headers;
+pub mod introspection;
 mod json;
 pub mod jwk;
 pub mod jws;
 pub mod jwt;
+mod query;
+pub mod tokens;
 pub mod verdicts;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use challenge::Schemes;
 pub use error::AuthnError;
 pub use headers::IdentityHeaders;
+pub use tokens::Tokens;
 
-use crate::clock::UnixTime;
 use crate::denial::{Denial, Dependency, Verdict};
 use crate::gateway::Gateway;
-use crate::identity::{Client, Derived};
+use crate::identity::Client;
 use crate::request::Request;
 use crate::trace::Trace;
+use crate::world::World;
 use crate::world::fetch::KeysUrl;
-use crate::world::{Keys, World};
 use jwk::KeySet;
-use jws::Unverified;
-use verdicts::{Bad, Good};
 
 /// Proof that a client was authenticated: cannot be made outside this gate.
 #[derive(Debug)]
@@ -44,10 +51,50 @@ pub struct Authenticated(());
 /// Credentials that a route takes.
 #[derive(Debug)]
 pub struct Authn {
-    /// Indices of the issuers whose tokens are taken.
-    pub issuers: Box<[usize]>,
+    /// Which, and how many of them.
+    pub asks: Asks,
     /// Line of the route's `auth`.
     pub line: u32,
+}
+
+/// How credentials combine. Whatever the combination, each one that is sent and that the route takes must be good.
+#[derive(Debug)]
+pub enum Asks {
+    /// This one.
+    One(Accepts),
+    /// Any one. The first that is sent says who it is.
+    Any(Box<[Accepts]>),
+    /// Every one.
+    All {
+        /// Cheap ones first.
+        parts: Box<[Accepts]>,
+        /// Which of them says who it is.
+        identity: usize,
+    },
+}
+
+/// A kind of credential, and whose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepts {
+    /// A bearer token.
+    Token(Tokens),
+    /// An API key, of the ring with this index.
+    ApiKey(usize),
+}
+
+/// Why a credential does not authenticate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is not good.
+    Bad(AuthnError),
+    /// Whether it is good cannot be told now; holds when to try again.
+    Unavailable(Duration),
+}
+
+impl From<AuthnError> for Refusal {
+    fn from(why: AuthnError) -> Refusal {
+        Refusal::Bad(why)
+    }
 }
 
 /// An issuer and where its keys are.
@@ -59,6 +106,8 @@ pub struct IssuerPolicy {
     pub jwt: jwt::Issuer,
     /// Where its keys are.
     pub keys: KeysFrom,
+    /// How it is asked about tokens.
+    pub introspection: Option<introspection::Introspection>,
     /// Line of the configuration.
     pub line: u32,
 }
@@ -70,14 +119,16 @@ pub enum KeysFrom {
     Given(Arc<KeySet>),
     /// Fetched and kept fresh.
     Url(Box<KeysUrl>),
+    /// Nowhere: its tokens are only asked about.
+    Nowhere,
 }
 
 impl Authn {
-    /// Authenticates the caller. `trace` is told which credential was looked at.
+    /// Authenticates the caller. `trace` is told which credential was looked at last.
     ///
     /// # Errors
-    /// [`Denial::Unauthenticated`] for any fault of the credential; [`Denial::Unavailable`] where the keys to check it are
-    /// missing, which is not the client's fault (U2).
+    /// [`Denial::Unauthenticated`] for any fault of a credential; [`Denial::Unavailable`] where what is needed to check it
+    /// is missing, which is not the client's fault (U2).
     pub async fn check<R: Request, W: World>(
         &self,
         gateway: &Gateway,
@@ -85,133 +136,167 @@ impl Authn {
         world: &W,
         trace: &mut Trace,
     ) -> Verdict<Arc<Client>> {
-        let refused = Denial::Unauthenticated;
-        let sent = bearer::sent(request.headers(), request.head().query()).map_err(refused)?;
-        // what is too long is known by as much of it as is ever looked at
-        let digest = verdicts::digest(sent.get(..jws::MAX_TOKEN_BYTES).unwrap_or(sent));
-        trace.credential = Some(digest);
-        if sent.len() > jws::MAX_TOKEN_BYTES {
-            return Err(refused(AuthnError::TokenTooLarge));
-        }
-        let now = world.now();
-        if let Some(verdict) = self.remembered(gateway, world, &digest, now) {
-            return verdict;
-        }
-
-        let token = bearer::token(sent).map_err(refused)?;
-        let unverified = Unverified::parse(token).map_err(refused)?;
-        let (index, issuer) = gateway
-            .issuers
-            .iter()
-            .enumerate()
-            .find(|(_, issuer)| issuer.jwt.issuer == unverified.issuer())
-            .ok_or(refused(AuthnError::IssuerUnknown))?;
-        self.takes(index)?;
-
-        let mut keys = match world.keys(index) {
-            Keys::Known(keys) => keys,
-            Keys::Unavailable(_) => known(world.newer_keys(index).await)?,
+        let denial = |refusal| match refusal {
+            Refusal::Bad(why) => Denial::Unauthenticated(why, self.schemes()),
+            Refusal::Unavailable(retry) => Denial::Unavailable(Dependency::IdentityProvider, retry),
         };
-        let mut outcome = jwt::verify(&issuer.jwt, &keys, &unverified, now);
-        if matches!(outcome, Err(AuthnError::KeyUnknown)) {
-            // S51: the issuer may have rotated since
-            let newer = known(world.newer_keys(index).await)?;
-            if newer.generation() != keys.generation() {
-                keys = newer;
-                outcome = jwt::verify(&issuer.jwt, &keys, &unverified, now);
+        let missing = |schemes| Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes);
+        let mut identity = None;
+        match &self.asks {
+            Asks::One(accepts) => {
+                identity = accepts
+                    .authenticate(gateway, request, world, trace)
+                    .await
+                    .map_err(denial)?;
             }
-        }
-        let keys = keys.generation();
-        let outcome = outcome.and_then(|verified| {
-            let until = verified.expires.saturating_add(issuer.jwt.clock_skew);
-            let headers = gateway.identity_headers.render(&issuer.name, &verified)?;
-            let client = Client {
-                issuer: index,
-                subject: verified.subject.into(),
-                client_id: verified.client_id.map(Into::into),
-                scopes: verified.scopes.into_iter().map(Into::into).collect(),
-                roles: verified.roles.into_iter().map(Into::into).collect(),
-                claims: verified.claims,
-                expires: verified.expires,
-                headers,
-                authenticated: Authenticated(()),
-                derived: Derived::default(),
-            };
-            Ok((Arc::new(client), until))
-        });
-        match outcome {
-            Ok((client, until)) => {
-                let good = Good {
-                    client: client.clone(),
-                    until,
-                    keys,
-                    policy: gateway.authn_policy,
-                };
-                world.verdicts().remember_good(digest, good);
-                Ok(client)
-            }
-            Err(why) => {
-                // what time or the next fetch of keys can mend is not remembered
-                if !matches!(why, AuthnError::KeyUnknown | AuthnError::TokenNotYetValid) {
-                    let bad = Bad {
-                        why,
-                        issuer: index,
-                        keys,
-                        policy: gateway.authn_policy,
-                    };
-                    world.verdicts().remember_bad(digest, bad);
+            Asks::Any(any) => {
+                for accepts in any {
+                    let found = accepts.authenticate(gateway, request, world, trace).await;
+                    identity = identity.or(found.map_err(denial)?);
                 }
-                Err(refused(why))
+            }
+            Asks::All {
+                parts,
+                identity: which,
+            } => {
+                for (index, accepts) in parts.iter().enumerate() {
+                    let found = accepts.authenticate(gateway, request, world, trace).await;
+                    // what is missing is asked for, rather than what is there already
+                    let client = found.map_err(denial)?.ok_or_else(|| missing(accepts.scheme()))?;
+                    if index == *which {
+                        identity = Some(client);
+                    }
+                }
             }
         }
+        identity.ok_or_else(|| missing(self.schemes()))
     }
 
-    /// The verdict on this very token, while what it rests on has not changed.
-    fn remembered<W: World>(
-        &self,
-        gateway: &Gateway,
-        world: &W,
-        digest: &verdicts::Digest,
-        now: UnixTime,
-    ) -> Option<Verdict<Arc<Client>>> {
-        let still_holds = |issuer: usize, keys: u64, policy: u64| {
-            policy == gateway.authn_policy
-                && matches!(world.keys(issuer), Keys::Known(current) if current.generation() == keys)
-        };
-        if let Some(good) = world.verdicts().good(digest) {
-            // past its end the token is judged anew, for the right reason
-            let holds = now < good.until && still_holds(good.client.issuer, good.keys, good.policy);
-            return holds.then(|| self.takes(good.client.issuer).map(|()| good.client));
+    /// The kinds of credentials, in the order in which they are looked at.
+    pub fn accepts(&self) -> &[Accepts] {
+        match &self.asks {
+            Asks::One(accepts) => std::slice::from_ref(accepts),
+            Asks::Any(parts) | Asks::All { parts, .. } => parts,
         }
-        let bad = world.verdicts().bad(digest)?;
-        still_holds(bad.issuer, bad.keys, bad.policy)
-            .then(|| self.takes(bad.issuer).and(Err(Denial::Unauthenticated(bad.why))))
     }
 
-    fn takes(&self, issuer: usize) -> Verdict {
-        if self.issuers.contains(&issuer) {
-            Ok(())
-        } else {
-            Err(Denial::Unauthenticated(AuthnError::IssuerNotForRoute))
-        }
+    /// The schemes that the route can be asked with.
+    #[must_use]
+    pub fn schemes(&self) -> Schemes {
+        self.accepts()
+            .iter()
+            .fold(Schemes::default(), |all, accepts| all.and(accepts.scheme()))
     }
 
     /// What is asked for, in words.
     #[must_use]
     pub fn describe(&self, gateway: &Gateway) -> String {
-        let names: Vec<&str> = self
-            .issuers
+        let each: Vec<String> = self
+            .accepts()
             .iter()
-            .filter_map(|i| gateway.issuers.get(*i))
-            .map(|i| &*i.name)
+            .map(|accepts| accepts.describe(gateway))
             .collect();
-        format!("asks for a token of {}", names.join(" or "))
+        match &self.asks {
+            Asks::One(_) | Asks::Any(_) => format!("asks for {}", each.join(" or ")),
+            Asks::All { .. } => format!("asks for {}", each.join(" and ")),
+        }
+    }
+
+    /// The same in the terms of the configuration; what says who it is comes first.
+    #[must_use]
+    pub fn terms(&self, gateway: &Gateway) -> String {
+        let mut each: Vec<String> = self
+            .accepts()
+            .iter()
+            .map(|accepts| accepts.terms(gateway))
+            .collect();
+        match &self.asks {
+            Asks::One(_) => each.concat(),
+            Asks::Any(_) => format!("any of {}", each.join("; ")),
+            Asks::All { identity, .. } => {
+                if let Some(first) = each.get_mut(..=*identity) {
+                    first.rotate_right(1);
+                }
+                format!("all of {}", each.join("; "))
+            }
+        }
     }
 }
 
-fn known(keys: Keys) -> Verdict<Arc<KeySet>> {
-    match keys {
-        Keys::Known(keys) => Ok(keys),
-        Keys::Unavailable(retry) => Err(Denial::Unavailable(Dependency::IdentityProvider, retry)),
+impl Accepts {
+    /// `None`: no credential of this kind was sent.
+    async fn authenticate<R: Request, W: World>(
+        &self,
+        gateway: &Gateway,
+        request: &R,
+        world: &W,
+        trace: &mut Trace,
+    ) -> Result<Option<Arc<Client>>, Refusal> {
+        match self {
+            Accepts::Token(tokens) => tokens.authenticate(gateway, request, world, trace).await,
+            Accepts::ApiKey(index) => {
+                let Some(ring) = gateway.keys.get(*index) else {
+                    return Err(AuthnError::ApiKeyUnknown.into());
+                };
+                let Some(sent) = ring.sent(request.headers(), request.head().query())? else {
+                    return Ok(None);
+                };
+                let digest = api_key::digest(sent);
+                trace.credential = Some(digest);
+                Ok(Some(ring.client(sent, &digest, world.now())?.clone()))
+            }
+        }
     }
+
+    fn scheme(&self) -> Schemes {
+        match self {
+            Accepts::Token(_) => Schemes::BEARER,
+            Accepts::ApiKey(_) => Schemes::API_KEY,
+        }
+    }
+
+    fn describe(&self, gateway: &Gateway) -> String {
+        match self {
+            Accepts::Token(Tokens { jwt, introspection }) => {
+                let signed = format!("a token of {}", names(gateway, jwt).join(" or "));
+                match introspection.map(|index| names(gateway, &[index]).concat()) {
+                    None => signed,
+                    Some(asked) if jwt.is_empty() => format!("a token that {asked} says is active"),
+                    Some(asked) => format!("{signed} or one that {asked} says is active"),
+                }
+            }
+            Accepts::ApiKey(index) => match gateway.keys.get(*index) {
+                Some(ring) => format!("an API key of {}", ring.name),
+                None => "an API key".to_owned(),
+            },
+        }
+    }
+
+    fn terms(&self, gateway: &Gateway) -> String {
+        match self {
+            Accepts::Token(Tokens { jwt, introspection }) => {
+                let mut terms = Vec::new();
+                if !jwt.is_empty() {
+                    terms.push(format!("jwt: {}", names(gateway, jwt).join(" ")));
+                }
+                if let Some(index) = introspection {
+                    terms.push(format!("introspection: {}", names(gateway, &[*index]).concat()));
+                }
+                terms.join("; ")
+            }
+            Accepts::ApiKey(index) => match gateway.keys.get(*index) {
+                Some(ring) if ring.identifies_only => format!("api_key: {} (identifies only)", ring.name),
+                Some(ring) => format!("api_key: {}", ring.name),
+                None => "api_key".to_owned(),
+            },
+        }
+    }
+}
+
+fn names<'g>(gateway: &'g Gateway, issuers: &[usize]) -> Vec<&'g str> {
+    issuers
+        .iter()
+        .filter_map(|index| gateway.issuers.get(*index))
+        .map(|issuer| &*issuer.name)
+        .collect()
 }

@@ -35,8 +35,6 @@ pub fn digest(token: &[u8]) -> Digest {
 pub struct Good {
     /// Whose.
     pub client: Arc<Client>,
-    /// `exp`, with the issuer's tolerance.
-    pub until: UnixTime,
     /// Generation of the keys that verified it.
     pub keys: u64,
     /// Settings that it was judged by.
@@ -56,10 +54,26 @@ pub struct Bad {
     pub policy: u64,
 }
 
+/// The issuer of a token was asked about it.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Whose it is, or why it is not good.
+    pub outcome: Result<Arc<Client>, AuthnError>,
+    /// Index of the issuer that was asked.
+    pub issuer: usize,
+    /// From then on it is asked again.
+    pub until: UnixTime,
+    /// Settings that its answer was judged by.
+    pub policy: u64,
+}
+
 /// The memory. Bounded; forgets the least useful first.
 pub struct Verdicts {
     good: Cache<Digest, Good>,
     bad: Cache<Digest, Bad>,
+    /// Never among the good: a token that is good by its signature is not one that its issuer says is active.
+    active: Cache<Digest, Asked>,
+    inactive: Cache<Digest, Asked>,
 }
 
 impl Verdicts {
@@ -69,6 +83,26 @@ impl Verdicts {
         Verdicts {
             good: Cache::new(good),
             bad: Cache::new(bad),
+            active: Cache::new(good),
+            inactive: Cache::new(bad),
+        }
+    }
+
+    pub(super) fn asked(&self, digest: &Digest) -> Option<Asked> {
+        self.active.get(digest).or_else(|| self.inactive.get(digest))
+    }
+
+    pub(super) fn remember_asked(&self, digest: Digest, asked: Asked) {
+        // in one of them only: what was active yesterday must not be found before today's answer
+        match asked.outcome {
+            Ok(_) => {
+                self.inactive.remove(&digest);
+                self.active.insert(digest, asked);
+            }
+            Err(_) => {
+                self.active.remove(&digest);
+                self.inactive.insert(digest, asked);
+            }
         }
     }
 
@@ -92,6 +126,15 @@ impl Verdicts {
     #[must_use]
     pub fn kept(&self) -> (usize, usize) {
         (self.good.len(), self.bad.len())
+    }
+
+    /// How many answers of issuers are kept now, and at most: of active tokens and of others.
+    #[must_use]
+    pub fn kept_answers(&self) -> [(&'static str, usize, u64); 2] {
+        [
+            ("active", self.active.len(), self.active.capacity()),
+            ("inactive", self.inactive.len(), self.inactive.capacity()),
+        ]
     }
 
     /// How many good and bad verdicts are kept at most.

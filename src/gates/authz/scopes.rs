@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::denial::{Denial, Forbidden, Verdict};
-use crate::identity::Client;
+use crate::identity::{Client, Kind};
 
 /// Scopes that the credential must have, all of them.
 #[derive(Debug, Clone)]
@@ -31,7 +31,12 @@ impl Scopes {
         if self.all.iter().all(|scope| client.has_scope(scope)) {
             Ok(())
         } else {
-            Err(Denial::Forbidden(Forbidden::Scope(self.challenge.clone())))
+            // only a token can be asked for with other scopes (RFC 6750 section 3.1)
+            let challenge = match client.kind {
+                Kind::ApiKey => Arc::default(),
+                Kind::Jwt | Kind::Introspection => self.challenge.clone(),
+            };
+            Err(Denial::Forbidden(Forbidden::Scope(challenge)))
         }
     }
 }

@@ -210,7 +210,7 @@ impl Limit {
             match part {
                 KeyPart::Subject => client.map(|client| &client.subject).hash(&mut hash),
                 KeyPart::ClientId => client.map(|client| &client.client_id).hash(&mut hash),
-                KeyPart::Issuer => client.map(|client| client.issuer).hash(&mut hash),
+                KeyPart::Issuer => client.map(|client| &client.authority).hash(&mut hash),
                 KeyPart::Claim(path) => {
                     let claim = client.and_then(|client| client.claims.value(path).ok().flatten());
                     match claim {

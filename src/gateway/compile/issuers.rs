@@ -1,22 +1,25 @@
 //! `issuers:`
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use openssl::x509::X509;
 
 use super::certificates::certificates;
 use super::findings::Findings;
+use super::introspection;
 use crate::config::path::ConfigPath;
+use crate::config::scalar::Text;
 use crate::config::{self, ClaimPaths, Jwks, OneOrMany};
 use crate::gates::authn::claims::ClaimPath;
 use crate::gates::authn::crypto;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::jwt::{self, TokenTypes};
 use crate::gates::authn::{IssuerPolicy, KeysFrom};
-use crate::world::fetch::KeysUrl;
+use crate::world::discovery::{Discovery, is_safe};
+use crate::world::fetch::{KeysAt, KeysUrl};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -61,6 +64,8 @@ fn policy(
         audiences,
         algorithms,
         jwks,
+        discovery,
+        introspection,
         clock_skew,
         max_lifetime,
         token_types,
@@ -82,7 +87,31 @@ fn policy(
         .enumerate()
         .filter_map(|(index, audience)| findings.text(&at.key("audiences").index(index), audience))
         .collect();
-    let keys = keys(&at.key("jwks"), jwks, findings);
+    let discovery = discovery
+        .as_ref()
+        .and_then(|found| self::discovery(&at.key("discovery"), found, issuer.as_deref(), findings));
+    let keys = match (jwks, discovery) {
+        (None, None) => Some(KeysFrom::Nowhere),
+        (jwks, discovery) => {
+            let none = Jwks::default();
+            keys(
+                &at.key("jwks"),
+                jwks.as_ref().unwrap_or(&none),
+                discovery,
+                findings,
+            )
+        }
+    };
+    let introspection = introspection
+        .as_ref()
+        .map(|introspection| introspection::compile(&at.key("introspection"), introspection, findings));
+    if matches!(keys, Some(KeysFrom::Nowhere)) && introspection.is_none() {
+        findings.incomplete(
+            at,
+            "tokens of this issuer cannot be checked",
+            "add `jwks: { url: … }`, `discovery: true`, or `introspection: { … }`",
+        );
+    }
 
     let audiences: Vec<&str> = audiences.iter().map(String::as_str).collect();
     let mut jwt = jwt::Issuer::new(name, issuer.as_deref().unwrap_or_default(), &audiences);
@@ -132,6 +161,7 @@ fn policy(
         name: name.into(),
         jwt,
         keys: keys?,
+        introspection: introspection.map_or(Some(None), |found| found.map(Some))?,
         line: findings.line(at),
     })
     .filter(|_| issuer.is_some())
@@ -194,7 +224,42 @@ fn claim_paths(at: &ConfigPath, paths: &OneOrMany, findings: &mut Findings<'_>) 
     }
 }
 
-fn keys(at: &ConfigPath, jwks: &Jwks, findings: &mut Findings<'_>) -> Option<KeysFrom> {
+/// `None` where there is none, or none that can be used: that was said.
+fn discovery(
+    at: &ConfigPath,
+    discovery: &config::Discovery,
+    issuer: Option<&str>,
+    findings: &mut Findings<'_>,
+) -> Option<Discovery> {
+    match discovery {
+        config::Discovery::Standard(false) => None,
+        config::Discovery::Standard(true) => {
+            let found = Discovery::of(issuer?);
+            if found.is_none() {
+                findings.error(
+                    at,
+                    "the issuer is not an https URL, so its metadata have no place",
+                    "write where they are: `discovery: \"https://…\"`",
+                );
+            }
+            found
+        }
+        config::Discovery::Url(url) => {
+            let url = findings.text(at, url)?;
+            Some(Discovery {
+                issuer: issuer?.to_owned(),
+                documents: vec![url_of(at, &url, findings)?],
+            })
+        }
+    }
+}
+
+fn keys(
+    at: &ConfigPath,
+    jwks: &Jwks,
+    discovery: Option<Discovery>,
+    findings: &mut Findings<'_>,
+) -> Option<KeysFrom> {
     let Jwks {
         url,
         file,
@@ -212,7 +277,7 @@ fn keys(at: &ConfigPath, jwks: &Jwks, findings: &mut Findings<'_>) -> Option<Key
         ("cooldown", cooldown.is_some()),
         ("timeout", timeout.is_some()),
     ];
-    if url.is_none() {
+    if url.is_none() && discovery.is_none() {
         for (key, _) in fetching.iter().filter(|(_, given)| *given) {
             findings.error(
                 &at.key(key),
@@ -221,19 +286,17 @@ fn keys(at: &ConfigPath, jwks: &Jwks, findings: &mut Findings<'_>) -> Option<Key
             );
         }
     }
-    match (url, file, inline) {
-        (Some(url), None, None) => {
-            let at_url = at.key("url");
-            let url = findings.text(&at_url, url)?;
-            let url = url_of(&at_url, &url, findings)?;
-            let ca = match ca {
-                None => Vec::new(),
-                Some(ca) => {
-                    let at = at.key("ca");
-                    let pem = findings.file(&at, ca)?;
-                    certificates(&at, &pem, findings)?
+    match (url, discovery, file, inline) {
+        (url, discovery, None, None) if url.is_some() != discovery.is_some() => {
+            let place = match (url, discovery) {
+                (Some(url), _) => {
+                    let at_url = at.key("url");
+                    let url = findings.text(&at_url, url)?;
+                    KeysAt::Url(url_of(&at_url, &url, findings)?)
                 }
+                (None, discovery) => KeysAt::Discovered(discovery?),
             };
+            let ca = authorities(&at.key("ca"), ca.as_ref(), findings)?;
             let cache = findings.duration(&at.key("cache"), *cache, SECOND * 300, SECOND * 10..=HOUR);
             let max_stale = findings.duration(
                 &at.key("max_stale"),
@@ -249,7 +312,7 @@ fn keys(at: &ConfigPath, jwks: &Jwks, findings: &mut Findings<'_>) -> Option<Key
                 Duration::from_millis(100)..=SECOND * 30,
             );
             Some(KeysFrom::Url(Box::new(KeysUrl {
-                url,
+                at: place,
                 ca,
                 cache,
                 max_stale,
@@ -257,18 +320,22 @@ fn keys(at: &ConfigPath, jwks: &Jwks, findings: &mut Findings<'_>) -> Option<Key
                 timeout,
             })))
         }
-        (None, Some(file), None) => {
+        (None, None, Some(file), None) => {
             let at = at.key("file");
             let json = findings.file(&at, file)?;
             key_set(&at, &json, findings)
         }
-        (None, None, Some(inline)) => {
+        (None, None, None, Some(inline)) => {
             let at = at.key("inline");
             let json = findings.text(&at, inline)?;
             key_set(&at, &json, findings)
         }
         _ => {
-            findings.incomplete(at, "`jwks` has exactly one of `url`, `file` and `inline`", "");
+            findings.incomplete(
+                at,
+                "keys come from exactly one of `url`, `file`, `inline` and the issuer's `discovery`",
+                "",
+            );
             None
         }
     }
@@ -293,26 +360,30 @@ fn key_set(at: &ConfigPath, json: &str, findings: &mut Findings<'_>) -> Option<K
     Some(KeysFrom::Given(Arc::new(keys)))
 }
 
-/// `https`; `http` only where nobody stands on the way: whoever can change a key set can sign any token.
-fn url_of(at: &ConfigPath, text: &str, findings: &mut Findings<'_>) -> Option<Uri> {
+/// The CAs of a file; none: the system's.
+pub(super) fn authorities(
+    at: &ConfigPath,
+    ca: Option<&Text>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<X509>> {
+    match ca {
+        None => Some(Vec::new()),
+        Some(ca) => {
+            let pem = findings.file(at, ca)?;
+            certificates(at, &pem, findings)
+        }
+    }
+}
+
+/// A URL that may be asked.
+pub(super) fn url_of(at: &ConfigPath, text: &str, findings: &mut Findings<'_>) -> Option<Uri> {
     let url = text.parse::<Uri>().ok().filter(|url| url.host().is_some());
-    let loopback = |host: &str| {
-        host == "localhost"
-            || host
-                .trim_matches(['[', ']'])
-                .parse::<IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback())
-    };
-    match url
-        .as_ref()
-        .map(|url| (url.scheme_str(), url.host().unwrap_or_default()))
-    {
-        Some((Some("https"), _)) => url,
-        Some((Some("http"), host)) if loopback(host) => url,
-        Some((Some("http"), _)) => {
+    match url {
+        Some(url) if is_safe(&url) => Some(url),
+        Some(url) if url.scheme_str() == Some("http") => {
             findings.error(
                 at,
-                "keys must be fetched over https",
+                "issuers must be asked over https",
                 "plain http is taken from loopback addresses only",
             );
             None

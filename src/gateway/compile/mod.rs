@@ -7,8 +7,11 @@ mod certificates;
 mod conditions;
 mod connections;
 mod content;
+mod credentials;
 mod findings;
+mod introspection;
 mod issuers;
+mod keys;
 mod limits;
 mod listeners;
 mod matching;
@@ -121,6 +124,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         connections,
         trusted_proxies,
         issuers,
+        keys,
         roles,
         identity_headers,
         flood,
@@ -150,12 +154,15 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     // names that were written, whether or not what they stand for could be compiled
     let declared = routes::Declared {
         issuers: issuers.keys().map(String::as_str).collect(),
+        keys: keys.keys().map(String::as_str).collect(),
         upstreams: upstreams.keys().map(String::as_str).collect(),
         limits: limits.keys().map(String::as_str).collect(),
     };
     let compiled_issuers = issuers::compile(&issuers, findings);
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
+    let compiled_keys = keys::compile(&keys, &declared.issuers, &identity_headers, findings);
+    let identity_headers = identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header));
     let flood = limits::flood(&flood, findings);
     let compiled_limits = limits::compile(&limits, findings);
     let compiled_upstreams = upstreams::compile(&upstreams, findings);
@@ -172,6 +179,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let names = routes::Names {
         declared: &declared,
         issuers: &compiled_issuers,
+        keys: &compiled_keys,
         roles: &roles,
         conditions: &conditions,
         inheritance: &inheritance,
@@ -188,18 +196,15 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
             .flat_map(|route| &route.groups)
             .map(String::as_str)
             .collect(),
+        issuers: &compiled_issuers,
+        keys: &compiled_keys,
+        limits: &compiled_limits,
     };
-    let (compiled_routes, claims) = routes::compile(&routes, &names, findings);
-    let unused = unused::report(
-        &unused,
-        &compiled_issuers,
-        &compiled_limits,
-        &compiled_routes,
-        findings,
-    );
-    let routes = compiled_routes;
-    let tests = tests::compile(&tests, &declared.issuers, &routes, findings);
-    let (issuers, upstreams, limits) = (compiled_issuers, compiled_upstreams, compiled_limits);
+    let (routes, claims) = routes::compile(&routes, &names, findings);
+    let unused = unused::report(&unused, &routes, findings);
+    let tests = tests::compile(&tests, &declared.issuers, &compiled_keys, &routes, findings);
+    let (issuers, keys) = (compiled_issuers, compiled_keys);
+    let (upstreams, limits) = (compiled_upstreams, compiled_limits);
     let router = Router::new(&claims)
         .map_err(|conflicts| routes::report(conflicts, &routes, findings))
         .unwrap_or_default();
@@ -216,6 +221,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         repairs: routes.iter().any(|route| !route.repairs.is_empty()),
         routes: routes.into(),
         issuers: issuers.into(),
+        keys: keys.into(),
         identity_headers,
         flood,
         limits: limits.into(),

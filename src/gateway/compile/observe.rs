@@ -15,7 +15,7 @@ use crate::gates::authn::headers::Source;
 use crate::gateway::{Records, RecordsTo};
 
 /// Headers that frame or route a request: writing them would be a hole of its own.
-const NOT_FOR_IDENTITY: [&str; 11] = [
+pub(super) const NOT_FOR_IDENTITY: [&str; 11] = [
     "host",
     "connection",
     "content-length",

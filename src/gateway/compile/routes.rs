@@ -7,10 +7,11 @@ use http::{Method, StatusCode};
 
 use super::conditions::{self, Condition, Inheritance, OfRoute};
 use super::findings::Findings;
-use super::{content, limits, matching, upgrades};
+use super::{content, credentials, limits, matching, upgrades};
 use crate::config::path::ConfigPath;
-use crate::config::{self, Auth, Match, Mode, OneOrMany};
-use crate::gates::authn::{Authn, IssuerPolicy};
+use crate::config::{self, Auth, Match, Mode};
+use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::{Accepts, Asks, Authn, IssuerPolicy, Tokens};
 use crate::gates::authz::{Asked, Authz, Grant, Origin, Role, Roles, Scopes};
 use crate::gates::limits::Limit;
 use crate::gateway::policy::Public;
@@ -21,6 +22,7 @@ use crate::upstream::Upstream;
 /// Names that the file has, even where what they stand for has faults: those are not unknown.
 pub(super) struct Declared<'a> {
     pub issuers: Vec<&'a str>,
+    pub keys: Vec<&'a str>,
     pub upstreams: Vec<&'a str>,
     pub limits: Vec<&'a str>,
 }
@@ -29,6 +31,7 @@ pub(super) struct Declared<'a> {
 pub(super) struct Names<'a> {
     pub declared: &'a Declared<'a>,
     pub issuers: &'a [IssuerPolicy],
+    pub keys: &'a [KeyRing],
     pub roles: &'a BTreeMap<String, Role>,
     pub conditions: &'a BTreeMap<String, Condition>,
     pub inheritance: &'a Inheritance<'a>,
@@ -151,7 +154,7 @@ fn route(
             );
             Access::Protected {
                 authn: Authn {
-                    issuers: Box::default(),
+                    asks: nothing(),
                     line: 0,
                 },
                 authz: Authz::default(),
@@ -219,30 +222,17 @@ fn route(
 
 fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Findings<'_>) -> Access {
     let Auth {
-        jwt,
         scopes,
         roles,
         mode,
+        // read there
+        jwt: _,
+        introspection: _,
+        api_key: _,
+        any_of: _,
+        all_of: _,
     } = auth;
-    let at_jwt = at.key("jwt");
-    let asked = jwt.as_slice();
-    if asked.is_empty() {
-        findings.incomplete(&at_jwt, "no issuer is named", "");
-    }
-    let issuers = asked.iter().enumerate().filter_map(|(index, name)| {
-        let at = if matches!(jwt, OneOrMany::One(_)) {
-            at_jwt.clone()
-        } else {
-            at_jwt.index(index)
-        };
-        let found = names.issuers.iter().position(|issuer| *issuer.name == **name);
-        let declared = &names.declared.issuers;
-        if found.is_none() && !declared.contains(&name.as_str()) {
-            findings.unknown(&at, "issuer", "issuers", name, declared.iter().copied());
-        }
-        found
-    });
-    let issuers = issuers.collect();
+    let asks = credentials::asks(at, auth, names, findings).unwrap_or_else(nothing);
     if *mode == Mode::Shadow {
         findings.error(
             &at.key("mode"),
@@ -270,7 +260,7 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
     }
     let line = findings.line(at);
     Access::Protected {
-        authn: Authn { issuers, line },
+        authn: Authn { asks, line },
         authz: Authz {
             grants: grants.into(),
             line,
@@ -308,6 +298,14 @@ pub(super) fn asked_roles(
         found.cloned()
     });
     found.collect()
+}
+
+/// What no credential satisfies: in the place of what has faults.
+fn nothing() -> Asks {
+    Asks::One(Accepts::Token(Tokens {
+        jwt: Box::default(),
+        introspection: None,
+    }))
 }
 
 fn action(

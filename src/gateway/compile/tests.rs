@@ -3,6 +3,7 @@
 use super::findings::Findings;
 use crate::config;
 use crate::config::path::ConfigPath;
+use crate::gates::authn::api_key::KeyRing;
 use crate::gateway::Route;
 use crate::policy_test::PolicyTest;
 
@@ -12,6 +13,7 @@ const MOST: u32 = 100_000;
 pub(super) fn compile(
     tests: &[config::PolicyTest],
     issuers: &[&str],
+    rings: &[KeyRing],
     routes: &[Route],
     findings: &mut Findings<'_>,
 ) -> Vec<PolicyTest> {
@@ -40,10 +42,19 @@ pub(super) fn compile(
             .keys
             .keys()
             .map(|name| (at_request.key("keys").key(name), name));
-        for (at, name) in named.chain(given) {
+        let asked = request.introspection.keys();
+        let asked = asked.map(|name| (at_request.key("introspection").key(name), name));
+        for (at, name) in named.chain(given).chain(asked) {
             if !issuers.contains(&name.as_str()) {
                 findings.unknown(&at, "issuer", "issuers", name, issuers.iter().copied());
             }
+        }
+        if let Some(granted) = &request.api_key
+            && !rings.iter().any(|ring| *ring.name == *granted.keys)
+        {
+            let at = at_request.key("api_key").key("keys");
+            let known = rings.iter().map(|ring| &*ring.name);
+            findings.unknown(&at, "ring of keys", "keys", &granted.keys, known);
         }
         let times = times.unwrap_or(1);
         if !(1..=MOST).contains(&times) {

@@ -5,32 +5,30 @@ use std::collections::BTreeSet;
 
 use super::findings::Findings;
 use crate::config::path::ConfigPath;
-use crate::gates::authn::IssuerPolicy;
+use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::{Accepts, IssuerPolicy};
 use crate::gates::authz::Grant;
 use crate::gates::limits::Limit;
 use crate::gateway::{Access, Route};
 
-/// Names that were declared, other than those that are compiled.
+/// What was declared.
 pub(super) struct Declared<'a> {
     pub roles: Vec<&'a str>,
     pub conditions: Vec<&'a str>,
     pub groups: Vec<&'a str>,
     /// Groups that routes name.
     pub grouped: BTreeSet<&'a str>,
+    pub issuers: &'a [IssuerPolicy],
+    pub keys: &'a [KeyRing],
+    pub limits: &'a [Limit],
 }
 
 /// One sentence each.
-pub(super) fn report(
-    declared: &Declared<'_>,
-    issuers: &[IssuerPolicy],
-    limits: &[Limit],
-    routes: &[Route],
-    findings: &Findings<'_>,
-) -> Vec<String> {
+pub(super) fn report(declared: &Declared<'_>, routes: &[Route], findings: &Findings<'_>) -> Vec<String> {
     let (mut roles, mut conditions) = (BTreeSet::new(), BTreeSet::new());
-    let (mut used_issuers, mut used_limits) = (BTreeSet::new(), BTreeSet::new());
+    let (mut issuers, mut keys, mut limits) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for route in routes {
-        used_limits.extend(route.limits.list.iter().copied());
+        limits.extend(route.limits.list.iter().copied());
         conditions.extend(
             route
                 .circumstances
@@ -40,7 +38,14 @@ pub(super) fn report(
         let Access::Protected { authn, authz } = &route.access else {
             continue;
         };
-        used_issuers.extend(authn.issuers.iter().copied());
+        for accepts in authn.accepts() {
+            match accepts {
+                Accepts::Token(tokens) => {
+                    issuers.extend(tokens.jwt.iter().chain(&tokens.introspection).copied())
+                }
+                Accepts::ApiKey(ring) => _ = keys.insert(*ring),
+            }
+        }
         for asked in &authz.grants {
             conditions.extend(asked.condition.as_deref());
             if let Grant::Roles(asked) = &asked.what {
@@ -63,15 +68,21 @@ pub(super) fn report(
             add(noun, map, name);
         }
     }
-    for (index, limit) in limits.iter().enumerate() {
-        if !used_limits.contains(&index) {
-            add("limit", "limits", &limit.name);
-        }
+    let lost = |used: &BTreeSet<usize>, index: &usize| !used.contains(index);
+    for (_, limit) in (0..)
+        .zip(declared.limits)
+        .filter(|(index, _)| lost(&limits, index))
+    {
+        add("limit", "limits", &limit.name);
     }
-    for (index, issuer) in issuers.iter().enumerate() {
-        if !used_issuers.contains(&index) {
-            add("issuer", "issuers", &issuer.name);
-        }
+    for (_, issuer) in (0..)
+        .zip(declared.issuers)
+        .filter(|(index, _)| lost(&issuers, index))
+    {
+        add("issuer", "issuers", &issuer.name);
+    }
+    for (_, ring) in (0..).zip(declared.keys).filter(|(index, _)| lost(&keys, index)) {
+        add("ring of keys", "keys", &ring.name);
     }
     unused
 }

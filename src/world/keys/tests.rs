@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::world::fetch::KeysUrl;
+use crate::world::fetch::{KeysAt, KeysUrl};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -48,7 +48,7 @@ impl Stage {
     /// Cache 300 s, stale for an hour, cooldown 10 s, timeout 3 s; the first answer takes half a second.
     fn new(answer: Result<&'static str, ()>) -> Stage {
         let url = KeysUrl {
-            url: "https://issuer.example/jwks".parse().unwrap(),
+            at: KeysAt::Url("https://issuer.example/jwks".parse().unwrap()),
             ca: Vec::new(),
             cache: SECOND * 300,
             max_stale: SECOND * 3600,

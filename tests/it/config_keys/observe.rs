@@ -48,7 +48,7 @@ pub fn check_in(folder: &Folder, config: &str, environment: &[(&str, &str)]) -> 
 
 /// What `durward test` says.
 pub fn test(config: &str) -> String {
-    let (said, faults) = run(&["test"], config, &Folder::new(), &[]);
+    let (said, faults) = run(&["test"], config, &Folder::new(), &[("CLIENT_SECRET", "s")]);
     assert!(!said.is_empty(), "{faults}\n{config}");
     said
 }

@@ -124,7 +124,61 @@ pub fn rows() -> Vec<Row> {
                 ))
             },
         },
+        Row {
+            key: "tests[].request.introspection",
+            settings: [
+                ("{ main: { active: true, sub: ada, aud: vehicle-api } }", "holds"),
+                ("{ main: { active: false } }", "got token_inactive"),
+            ],
+            observe: |said| {
+                outcome(&format!(
+                    "expect: allow, request: {{ method: GET, url: \"https://a/asked\", headers: {{ Authorization: Bearer opaque }}, introspection: {said} }}"
+                ))
+            },
+        },
+        Row {
+            key: "tests[].request.api_key.keys",
+            settings: [("ring", "holds"), ("spare", "got credentials_missing")],
+            observe: |ring| key(&format!("keys: {ring}, scopes: [s], roles: [c]")),
+        },
+        Row {
+            key: "tests[].request.api_key.scopes",
+            settings: [("[s]", "holds"), ("[]", "got scope_missing")],
+            observe: |scopes| key(&format!("keys: ring, scopes: {scopes}, roles: [c]")),
+        },
+        Row {
+            key: "tests[].request.api_key.roles",
+            settings: [("[c]", "holds"), ("[]", "got role_missing")],
+            observe: |roles| key(&format!("keys: ring, scopes: [s], roles: {roles}")),
+        },
+        Row {
+            key: "tests[].request.api_key.client",
+            settings: [
+                ("ada", "subject ada, by a key of ring"),
+                ("bob", "subject bob, by a key of ring"),
+            ],
+            observe: |client| {
+                let said = test(&with(&format!(
+                    "name: n, expect: never, request: {{ {KEYED}, api_key: {{ keys: ring, scopes: [s], roles: [c], client: {client} }} }}"
+                )));
+                let line = said
+                    .lines()
+                    .find(|line| line.trim_start().starts_with("authn"))
+                    .unwrap();
+                let (_, subject) = line.split_once("pass  ").unwrap();
+                subject.split("  [").next().unwrap().to_owned()
+            },
+        },
     ]
+}
+
+const KEYED: &str = "method: GET, url: \"https://api.example/keyed\"";
+
+/// What becomes of a request with such a key.
+fn key(granted: &str) -> String {
+    outcome(&format!(
+        "expect: allow, request: {{ {KEYED}, api_key: {{ {granted} }} }}"
+    ))
 }
 
 const GET: &str = "method: GET, url: \"https://api.example/\"";
@@ -139,21 +193,27 @@ fn with(test: &str) -> String {
             "https://second.example/"
         };
         format!(
-            "{name}: {{ issuer: \"{says}\", audiences: [{AUDIENCE}], jwks: {{ inline: '{}' }} }}",
+            "{name}: {{ issuer: \"{says}\", audiences: [{AUDIENCE}], jwks: {{ inline: '{}' }}, \
+             introspection: {{ url: \"http://127.0.0.1:1/\", client_id: us, client_secret: \"${{env:CLIENT_SECRET}}\" }} }}",
             KEYS.jwks()
         )
     };
     super::observe::offline(&format!(
         "issuers: {{ {}, {} }}\n\
+         keys: {{ ring: {{ file: {keys} }}, spare: {{ file: {keys}, header: x-spare-key }} }}\n\
+         roles: {{ clerk: [c] }}\n\
          limits: {{ l: {{ rate: 1/h, key: global }} }}\n\
          conditions: {{ c: {{ networks: {{ deny: [10.0.0.0/8] }} }} }}\n\
          routes:\n\
          - {{ id: home, match: {{ methods: [GET], path: / }}, public: {{ reason: x, owner: x }}, respond: 200, conditions: [c] }}\n\
          - {{ id: other, match: {{ methods: [GET], path: /other }}, public: {{ reason: x, owner: x }}, respond: 200, limits: [l] }}\n\
+         - {{ match: {{ methods: [GET], path: /asked }}, auth: {{ introspection: main }}, respond: 200 }}\n\
+         - {{ match: {{ methods: [GET], path: /keyed }}, auth: {{ api_key: ring, scopes: [s], roles: [clerk] }}, respond: 200 }}\n\
          - {{ id: mine, match: {{ methods: [GET], path: /mine }}, auth: {{ jwt: main }}, respond: 200 }}\n\
          tests: [{{ {test} }}]",
         issuer("main"),
         issuer("second"),
+        keys = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/partner-keys.json"),
     ))
 }
 
