@@ -2,6 +2,7 @@
 # make test    run all tests
 # make lint    format, clippy, and the libraries that must not be in the tree
 # make check   lint and test
+# make fuzz    what is read from strangers, on random inputs, for SECONDS=60 each; all at once
 # make release the binary that ships, in target/dist (takes some minutes)
 #
 # What the system lacks is installed first: see scripts/setup.
@@ -10,11 +11,12 @@ CARGO ?= cargo
 HTTPS_PORT ?= 8443
 HTTP_PORT ?= 8080
 ADMIN_PORT ?= 9100
+SECONDS ?= 60
 
 # One crypto stack, OpenSSL. None of these may come in by a side door.
 BANNED := ring aws-lc-rs aws-lc-sys rustls boring boring-sys rsa
 
-.PHONY: run build test lint check release clean
+.PHONY: run build test lint check fuzz release clean
 
 run: build
 	$(CARGO) run --locked --quiet -- demo --https-port $(HTTPS_PORT) --http-port $(HTTP_PORT) --admin-port $(ADMIN_PORT)
@@ -41,6 +43,10 @@ lint:
 	else echo "lint: cargo-deny is not installed, deny.toml was not checked" >&2; fi
 
 check: lint test
+
+fuzz:
+	@scripts/setup build
+	DURWARD_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --locked --test fuzz -- --nocapture
 
 release:
 	@scripts/setup release

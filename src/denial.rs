@@ -25,6 +25,8 @@ pub enum Denial {
     HeadTooSlow,
     /// Plain HTTP carried something that must not cross the network unprotected (S10).
     PlainHttp(PlainHttp),
+    /// The connection is not one for this host.
+    Misdirected,
     /// No route has this host and path.
     NoRoute,
     /// The path is known, the method is not; holds the value of `Allow`.
@@ -194,7 +196,7 @@ impl Denial {
     pub fn gate(&self) -> Gate {
         match self {
             Denial::Malformed(_) | Denial::HeadTooSlow | Denial::PlainHttp(_) => Gate::Head,
-            Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
+            Denial::Misdirected | Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
             Denial::Unauthenticated(..) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
             Denial::Forbidden(_) => Gate::Authz,
@@ -218,6 +220,7 @@ impl Denial {
             Denial::HeadTooSlow => StatusCode::REQUEST_TIMEOUT,
             Denial::Malformed(_) => StatusCode::BAD_REQUEST,
             Denial::PlainHttp(_) | Denial::Forbidden(_) => StatusCode::FORBIDDEN,
+            Denial::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Denial::NoRoute => StatusCode::NOT_FOUND,
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Denial::Unauthenticated(..) => StatusCode::UNAUTHORIZED,
@@ -264,6 +267,7 @@ impl Denial {
             Denial::HeadTooSlow => "head_too_slow",
             Denial::PlainHttp(PlainHttp::Credential) => "plaintext_credential",
             Denial::PlainHttp(PlainHttp::Body) => "plaintext_body",
+            Denial::Misdirected => "host_misdirected",
             Denial::NoRoute => "route_unknown",
             Denial::MethodNotAllowed(_) => "method_not_allowed",
             Denial::Unauthenticated(why, _) => why.reason(),
@@ -328,6 +332,7 @@ impl Denial {
             },
             Denial::HeadTooSlow
             | Denial::PlainHttp(_)
+            | Denial::Misdirected
             | Denial::NoRoute
             | Denial::MethodNotAllowed(_)
             | Denial::Flooded
@@ -354,6 +359,7 @@ impl Denial {
                 "A credential was sent over plain HTTP. It has to be considered exposed: replace it, and use HTTPS."
             }
             Denial::PlainHttp(PlainHttp::Body) => "This was sent over plain HTTP. Use HTTPS.",
+            Denial::Misdirected => "This connection is not for this host; connect anew, by its name.",
             Denial::NoRoute => "There is nothing here.",
             Denial::MethodNotAllowed(_) => "The resource does not take this method; see Allow.",
             Denial::Unauthenticated(why, _) => why.description(),

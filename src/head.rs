@@ -10,6 +10,7 @@ mod authority;
 mod connection;
 mod framing;
 mod path;
+mod repair;
 mod wire;
 
 use http::header::{HeaderMap, HeaderValue};
@@ -20,6 +21,7 @@ pub(crate) use authority::is_name as is_host_name;
 pub use framing::BodyLength;
 pub use path::CanonicalPath;
 pub(crate) use path::canonical as canonical_path;
+pub use repair::{Repair, Repairs};
 pub(crate) use wire::is_tchar;
 pub use wire::{HeadReader, WireHead, WireLimits};
 
@@ -170,13 +172,30 @@ impl Head {
     /// # Errors
     /// The first thing found in it that is ambiguous or not allowed; see [`Malformed`].
     pub fn parse(raw: RawHead<'_>) -> Result<Head, Malformed> {
+        Head::with_path(raw, || CanonicalPath::parse(raw.uri))
+    }
+
+    /// Judges a head whose path was refused, as if it were what is left of it after repairs. Only for a route that stands
+    /// for all of them.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and where no repair makes it a path.
+    pub fn repair(raw: RawHead<'_>) -> Result<(Head, Repairs), Malformed> {
+        let (path, repairs) = repair::repaired(raw.uri.path()).ok_or(Malformed::Target)?;
+        Ok((Head::with_path(raw, || Ok(CanonicalPath::of(path)))?, repairs))
+    }
+
+    fn with_path(
+        raw: RawHead<'_>,
+        path: impl FnOnce() -> Result<CanonicalPath, Malformed>,
+    ) -> Result<Head, Malformed> {
         if matches!(*raw.method, Method::CONNECT | Method::TRACE) {
             return Err(Malformed::Method);
         }
         let host = Host::parse(raw.uri, raw.headers, raw.version)?;
         connection::check(raw.headers)?;
         let body = BodyLength::parse(raw.headers, raw.version, raw.ended)?;
-        let path = CanonicalPath::parse(raw.uri)?;
+        let path = path()?;
         path::check_query(raw.uri.query())?;
         Ok(Head {
             method: raw.method.clone(),

@@ -1,6 +1,6 @@
 //! Who the caller is, as verified. Only [`crate::gates::authn`] can make a [`Client`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::{HeaderName, HeaderValue};
 
@@ -53,6 +53,17 @@ pub struct Client {
     pub headers: Box<[(HeaderName, HeaderValue)]>,
     /// Proof that the authentication gate made this.
     pub authenticated: Authenticated,
+    /// What follows from all this, once somebody has asked for it.
+    pub derived: Derived,
+}
+
+/// What is the same for all requests of a client, and is worked out at the first.
+#[derive(Debug, Default)]
+pub struct Derived {
+    /// Its part of the key of each limit, with the `authn_policy` of the snapshot whose limits they are.
+    pub limit_keys: OnceLock<(u64, Box<[u64]>)>,
+    /// How records name it.
+    pub record: OnceLock<Box<str>>,
 }
 
 impl Client {

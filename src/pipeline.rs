@@ -6,7 +6,7 @@
 //! ```text
 //! head      one canonical view, or 400          (made before, by Head::parse: there is no Request without it)
 //! flood     requests of one address             429
-//! route     host + path + method                404 405
+//! route     host + path + method                404 405 421
 //! authn     credential → Client                 401 503
 //! authz     scopes, roles                       403
 //! limits    per caller, address, route          429
@@ -103,6 +103,14 @@ impl Gateway {
             trace.passed(Gate::Flood, flood.line, || {
                 format!("at most {} a second", flood.per_address)
             });
+        }
+
+        if let Some(tls) = &request.peer().tls
+            && !tls.is_for(head.host())
+        {
+            return Err(trace.denied(Denial::Misdirected, 0, || {
+                "the certificate that was shown is for other names".to_owned()
+            }));
         }
 
         let id = match self.router.find(head.host(), head.path(), head.method()) {

@@ -2,7 +2,7 @@
 //!
 //! A trait, because the same decision is made on live traffic by the proxy and on described requests by `explain`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::HeaderMap;
@@ -39,4 +39,62 @@ pub struct TlsFacts {
     pub cipher: String,
     /// Server name that the client asked for, in lower case.
     pub sni: Option<String>,
+    /// Names of the certificate that the client was shown, in lower case; `*.` kept.
+    pub names: Arc<[String]>,
+}
+
+impl TlsFacts {
+    /// Whether the certificate that was shown is for this host: only then does the client know whom it speaks to
+    /// (RFC 9110 section 7.4, RFC 9113 section 9.1.2).
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        // an address in a URL has brackets, in a certificate none
+        let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
+            Some(address) => self.names.iter().any(|name| name.parse() == Ok(address)),
+            None => self.names.iter().any(|name| covers(name, host)),
+        }
+    }
+}
+
+/// Whether a certificate's name covers a host (RFC 9525 section 6.3): `*.` stands for exactly one label.
+#[must_use]
+pub fn covers(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(suffix) => host.split_once('.').is_some_and(|(_, parent)| parent == suffix),
+        None => name == host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // S30
+    #[test]
+    fn a_certificate_is_for_its_names_and_addresses_and_nothing_else() {
+        let facts = TlsFacts {
+            version: String::new(),
+            cipher: String::new(),
+            sni: None,
+            names: ["api.example", "*.wild.example", "127.0.0.1", "::1"]
+                .map(str::to_owned)
+                .into(),
+        };
+        for host in ["api.example", "a.wild.example", "127.0.0.1", "[::1]", "[0:0::1]"] {
+            assert!(facts.is_for(host), "{host}");
+        }
+        for host in [
+            "",
+            "example",
+            "x.api.example",
+            "wild.example",
+            "a.b.wild.example",
+            "127.0.0.2",
+            "[::2]",
+            "*.wild.example.evil",
+        ] {
+            assert!(!facts.is_for(host), "{host}");
+        }
+    }
 }

@@ -2,12 +2,12 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::clock::UnixTime;
 use crate::gateway::Purpose;
 use crate::running::live::{Live, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Names;
 use crate::telemetry::metrics::register;
-use crate::world::World;
 
 /// Gauges, and counters that others keep.
 #[derive(Debug)]
@@ -244,7 +244,7 @@ impl State {
     fn read_limits(&self, running: &Running) {
         self.limit_keys.reset();
         self.limit_capacity.reset();
-        let now = running.memory.now();
+        let now = UnixTime::of_system();
         for (name, windows) in running.memory.limits() {
             let limit = [self.names.of(name)];
             self.limit_keys

@@ -74,7 +74,7 @@ impl Explain {
 fn decide(gateway: &Gateway, question: &Question) -> io::Result<(Result<Admitted, Denial>, Trace)> {
     crypto::install();
     let mut trace = Trace::detailed();
-    let request = match question.request() {
+    let request = match question.request(gateway) {
         Ok(request) => request,
         Err(why) => {
             let denial = trace.denied(Denial::Malformed(why), 0, || "the head is refused".to_owned());

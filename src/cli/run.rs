@@ -36,6 +36,7 @@ pub(super) fn run(run: &Run) -> io::Result<ExitCode> {
         gateway,
         server::Options {
             watched: Some(watched),
+            file: Some(file.config.clone()),
             upgrade: *upgrade,
         },
     )?;

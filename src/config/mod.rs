@@ -43,7 +43,7 @@ pub use listener::{
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use route::{
-    Answer, Auth, BodyHandling, Credential, Match, Public, RequestRules, Respond, Route, WebSocket,
+    Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
 };
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 
@@ -120,6 +120,9 @@ pub struct Server {
     /// Idle upstream connections kept, for each thread, 1 to 100000. Default: 128.
     #[serde(default)]
     pub upstream_keepalive_pool_size: Option<usize>,
+    /// User to become when it is started as root; its rights to ports below 1024 stay. Default: stays who it is.
+    #[serde(default)]
+    pub user: Option<String>,
     /// Bytes that buffered request bodies may take, all together, 1mb to 64g. Default: 128mb.
     #[serde(default)]
     pub body_memory: Option<Size>,

@@ -50,6 +50,23 @@ pub struct Match {
     pub methods: Vec<String>,
     /// `/v1/vehicles/{vin}`; `{rest*}` as last segment takes one segment or more.
     pub path: String,
+    /// What a path may be rid of, instead of being refused; then it is what is left. Default: nothing.
+    #[serde(default)]
+    pub normalise: Vec<Normalise>,
+}
+
+/// Something that a path may be rid of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalise {
+    /// `/a/../b` is `/b`; `%2e` is a dot.
+    DotSegments,
+    /// `//` is `/`.
+    EmptySegments,
+    /// `/a;x=1` is `/a`.
+    Parameters,
+    /// `%2f` is `/`.
+    EncodedSlashes,
 }
 
 /// Required of the caller.

@@ -15,6 +15,7 @@ fn every_denial() -> Vec<Denial> {
         Denial::HeadTooSlow,
         Denial::PlainHttp(PlainHttp::Credential),
         Denial::PlainHttp(PlainHttp::Body),
+        Denial::Misdirected,
         Denial::NoRoute,
         Denial::MethodNotAllowed("GET".into()),
         Denial::Forbidden(Forbidden::Scope("a b".into())),

@@ -19,7 +19,7 @@ impl Certificates {
     pub fn new(all: Vec<CertifiedKey>) -> Certificates {
         let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
         for (index, certificate) in all.iter().enumerate() {
-            for name in &certificate.names {
+            for name in certificate.names.iter() {
                 match name.strip_prefix("*.") {
                     Some(suffix) => wildcard.entry(suffix.into()).or_insert(index),
                     None => exact.entry(name.as_str().into()).or_insert(index),

@@ -23,19 +23,23 @@ use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
+use crate::head::{Head, Malformed, RawHead};
 use crate::upstream::Upstream;
 use certificates::Certificates;
 use connections::ConnectionLimits;
-use router::Router;
+use router::{Found, Router};
 
 /// The compiled configuration.
 #[derive(Debug)]
 pub struct Gateway {
     /// Identifies the configuration's text: hexadecimal SHA-256.
     pub hash: String,
-    /// Identifies everything that a verdict on a credential depends on, so that verdicts outlive other changes.
+    /// Identifies everything that a verdict on a credential depends on, and what is kept with it, so that verdicts outlive
+    /// other changes.
     pub authn_policy: u64,
     pub(crate) router: Router,
+    /// Whether a route stands for repairs of paths.
+    pub(crate) repairs: bool,
     /// All routes; a [`RouteId`] is an index into them.
     pub routes: Box<[Route]>,
     /// All issuers, by name.
@@ -65,6 +69,27 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// The canonical head of a request. Where its path is refused, and a route stands for what is wrong with it, it is the
+    /// repaired one from here on: for the gates, for the upstream and in the record.
+    ///
+    /// # Errors
+    /// What is ambiguous or not allowed in it.
+    pub fn read_head(&self, raw: RawHead<'_>) -> Result<Head, Malformed> {
+        let fault = match Head::parse(raw) {
+            Err(fault) if self.repairs => fault,
+            judged => return judged,
+        };
+        let Ok((head, repairs)) = Head::repair(raw) else {
+            return Err(fault);
+        };
+        match self.router.find(head.host(), head.path(), head.method()) {
+            Found::Route(id) if self.route(id).is_some_and(|route| route.repairs.contain(repairs)) => {
+                Ok(head)
+            }
+            _ => Err(fault),
+        }
+    }
+
     /// A route of this snapshot. Ids are minted by `compile` of the same snapshot only.
     #[must_use]
     pub fn route(&self, id: RouteId) -> Option<&Route> {
@@ -81,6 +106,8 @@ pub struct Server {
     pub drain: Duration,
     /// Where a successor finds this process.
     pub state_dir: Option<PathBuf>,
+    /// Whom to become when started as root.
+    pub user: Option<String>,
     /// Bytes that buffered bodies may take, all together.
     pub body_memory: u64,
 }
@@ -128,7 +155,7 @@ pub struct TlsPolicy {
 #[derive(Debug, Clone)]
 pub struct CertifiedKey {
     /// DNS names and addresses it is for, in lower case; `*.` kept.
-    pub names: Vec<String>,
+    pub names: std::sync::Arc<[String]>,
     /// Leaf first.
     pub chain: Vec<openssl::x509::X509>,
     /// Matches the leaf.

@@ -10,6 +10,7 @@ use crate::gates::authz::Authz;
 use crate::gates::content::Content;
 use crate::gates::limits::Limits;
 use crate::gates::upgrade::WebSocket;
+use crate::head::Repairs;
 
 /// Index of a route in its snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +27,8 @@ pub struct Route {
     pub methods: Box<[Method]>,
     /// Path template.
     pub path: Arc<str>,
+    /// What paths may be rid of.
+    pub repairs: Repairs,
     /// Who may.
     pub access: Access,
     /// How often.

@@ -128,12 +128,12 @@ pub(super) fn check(text: &str) -> Result<usize, Malformed> {
 /// another name to some readers and the same to others.
 pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= 253
-        && name.split('.').all(|label| {
+        && name.as_bytes().split(|byte| *byte == b'.').all(|label| {
             !label.is_empty()
                 && label.len() <= 63
                 && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         })
 }
 

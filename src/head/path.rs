@@ -20,6 +20,11 @@ impl CanonicalPath {
         self.0.is_none()
     }
 
+    /// One that is canonical.
+    pub(super) fn of(path: Box<str>) -> CanonicalPath {
+        CanonicalPath(Some(path))
+    }
+
     pub(super) fn as_str<'a>(&'a self, uri: &'a Uri) -> &'a str {
         self.0.as_deref().unwrap_or_else(|| uri.path())
     }
@@ -55,24 +60,43 @@ pub(super) fn check_query(query: Option<&str>) -> Result<(), Malformed> {
 
 /// `pchar` and `/`, without `%` and `;`.
 fn is_path_character(byte: u8) -> bool {
-    is_unreserved(byte)
-        || matches!(
-            byte,
-            b'/' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
-        )
+    PATH_CHARACTERS.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
-fn is_unreserved(byte: u8) -> bool {
+/// By byte: looked at for every byte of every request.
+const PATH_CHARACTERS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::indexing_slicing,
+            reason = "below 256, and constant"
+        )]
+        {
+            let b = byte as u8;
+            table[byte] = is_unreserved(b)
+                || matches!(
+                    b,
+                    b'/' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
+                );
+        }
+        byte += 1;
+    }
+    table
+};
+
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn check_segments(path: &str) -> Result<(), Malformed> {
-    let mut segments = path.split('/').skip(1).peekable();
+    let mut segments = path.as_bytes().split(|byte| *byte == b'/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         match segment {
-            "." | ".." => return Err(Malformed::PathDotSegment),
+            b"." | b".." => return Err(Malformed::PathDotSegment),
             // the last one may be empty: a trailing slash
-            "" if segments.peek().is_some() => return Err(Malformed::PathEmptySegment),
+            b"" if segments.peek().is_some() => return Err(Malformed::PathEmptySegment),
             _ => {}
         }
     }
@@ -111,8 +135,10 @@ fn decode(path: &str) -> Result<Box<str>, Malformed> {
         }
         decoded.push(value);
     }
-    if std::str::from_utf8(&decoded).is_err() {
-        return Err(Malformed::PathUtf8);
+    let text = std::str::from_utf8(&decoded).map_err(|_| Malformed::PathUtf8)?;
+    // those beyond ASCII: terminals obey U+009B as they do an escape
+    if text.chars().any(char::is_control) {
+        return Err(Malformed::PathEncodedSyntax);
     }
     Ok(canonical.into())
 }
@@ -142,6 +168,7 @@ mod tests {
             ("/a\\b", Malformed::PathCharacter),
             ("/a%00", Malformed::PathEncodedSyntax),
             ("/a%0d%0a", Malformed::PathEncodedSyntax),
+            ("/a%c2%9b", Malformed::PathEncodedSyntax),
             ("/a%252e", Malformed::PathEncodedSyntax),
             ("/a%3fb", Malformed::PathEncodedSyntax),
             ("/a%23b", Malformed::PathEncodedSyntax),

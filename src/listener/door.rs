@@ -5,7 +5,6 @@
 //! that very moment has not had the time to send its first: it is given a moment, so that no request is lost.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{ALPN, GetSocketDigest, Shutdown, SocketDigest, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::{Error, ErrorType, Result};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use super::connection::{Connection, Ended, Stage};
@@ -68,7 +67,17 @@ impl PreTlsProcess for BeforeTls {
         match receive(&self.0, stream).await {
             Ok(connection) => {
                 connection.move_to(Stage::Handshake);
-                Ok(())
+                match stream.read_u8().await {
+                    Ok(byte) => {
+                        stream.rewind(&[byte]);
+                        Ok(())
+                    }
+                    Err(why) => {
+                        // who only looks whether somebody listens has not failed at anything
+                        connection.move_to(Stage::Busy);
+                        Error::e_because(ErrorType::AcceptError, "nothing was said", why)
+                    }
+                }
             }
             Err(why) => Error::e_explain(ErrorType::AcceptError, format!("not taken: {why:?}")),
         }
@@ -105,7 +114,8 @@ async fn receive(
             Ok(Source::Proxy) => is_own = true,
             Err(why) => {
                 let _ = connection.client.set(peer.ip().to_canonical());
-                if why.kind() == io::ErrorKind::InvalidData || connection.ended().is_none() {
+                // one that says nothing and leaves is its health check
+                if why.kind() == io::ErrorKind::InvalidData {
                     registry.refused(connection.listener, Refused::ProxyHeader);
                 }
                 return Err(Refused::ProxyHeader);
@@ -213,16 +223,14 @@ async fn refuse(mut guarded: Box<Guarded>, denial: Denial) {
     let body = refusal.body();
     let answer = refusal.answer(&body);
     refusal.record(&guarded.connection.registry, body.len());
-    let stream = &mut guarded.inner;
     guarded
         .connection
         .enter(Stage::Closing, Some(Duration::from_secs(2)));
     let sent = async {
-        stream.write_all(&answer).await?;
-        stream.flush().await?;
-        std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx)).await
+        guarded.inner.write_all(&answer).await?;
+        guarded.inner.flush().await
     };
     if sent.await.is_ok() {
-        guarded.linger().await;
+        guarded.end().await;
     }
 }

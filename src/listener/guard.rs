@@ -4,6 +4,7 @@
 //! what follows a request nothing until that has been answered. Of HTTP/2 it counts frames as they pass.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::connection::{Connection, Ended};
 use super::http1::Message;
@@ -35,6 +36,8 @@ pub(super) struct Guarded {
     pub(super) held: BytesMut,
     pub(super) speaks: Speaks,
     outgoing: Outgoing,
+    /// Whether a read failed for what the client sent, so that more of it may be on its way.
+    is_at_fault: bool,
 }
 
 /// What is spoken.
@@ -57,7 +60,19 @@ impl Guarded {
             held: BytesMut::new(),
             speaks,
             outgoing: Outgoing::default(),
+            is_at_fault: false,
         }
+    }
+
+    /// Ends the connection so that the client can read what it was sent.
+    pub(super) async fn end(mut self: Box<Self>) {
+        self.take_end().await;
+    }
+
+    fn take_end(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let nothing: Stream = Box::new(io::Cursor::new(Vec::new()));
+        let stream = std::mem::replace(&mut self.inner, nothing);
+        end(stream, std::mem::take(&mut self.outgoing))
     }
 
     /// Takes back what Pingora was lent.
@@ -92,7 +107,9 @@ impl Guarded {
         };
         if !self.held.is_empty() {
             let before = buf.filled().len();
-            let handed = message.hand_over(&self.held, buf, &self.connection)?;
+            let handed = message
+                .hand_over(&self.held, buf, &self.connection)
+                .inspect_err(|_| self.is_at_fault = true)?;
             self.held.advance(handed);
             if self.held.is_empty() {
                 // nothing is kept while nothing is there
@@ -128,6 +145,7 @@ impl Guarded {
                     Err(why) => {
                         buf.set_filled(before);
                         self.connection.end(Ended::Malformed);
+                        self.is_at_fault = true;
                         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, Fault(why.into()))))
                     }
                 }
@@ -138,6 +156,7 @@ impl Guarded {
                     self.connection.body_waits();
                     if self.connection.poll_late(cx) {
                         self.connection.end(Ended::BodyTooSlow);
+                        self.is_at_fault = true;
                         let fault = Fault(crate::denial::Denial::Content(
                             crate::denial::ContentError::TooSlow,
                         ));
@@ -211,10 +230,38 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if let Speaks::Http2(frames) = &self.speaks {
-            refusal::record_unserved(&self.connection, frames.opened());
+        match &self.speaks {
+            Speaks::Http2(frames) => refusal::record_unserved(&self.connection, frames.opened()),
+            Speaks::Http1(_) if self.is_at_fault => {
+                let ending = self.take_end();
+                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                    runtime.spawn(ending);
+                }
+            }
+            Speaks::Http1(_) => {}
         }
     }
+}
+
+/// Says that nothing more will be sent, and reads what the client still sends, for a while: bytes that nobody read reset a
+/// connection, and the answer with it.
+async fn end(mut stream: Stream, mut outgoing: Outgoing) {
+    const MOST: usize = 256 * 1024;
+    let ending = async {
+        poll_fn(|cx| outgoing.poll_drain(&mut stream, cx)).await?;
+        stream.shutdown().await;
+        let mut place = [0; 1024];
+        let mut read = 0;
+        while read < MOST {
+            match AsyncReadExt::read(&mut stream, &mut place).await? {
+                0 => break,
+                more => read += more,
+            }
+        }
+        Ok::<(), io::Error>(())
+    };
+    // nothing depends on how that ends
+    let _ = tokio::time::timeout(Duration::from_secs(1), ending).await;
 }
 
 /// Why a read from a guarded stream failed. Found again behind Pingora's own error.

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::time::Duration;
 
 use tokio::io::ReadBuf;
 
@@ -209,22 +208,6 @@ impl Guarded {
                     return Arrival::Refused(Denial::HeadTooSlow);
                 }
                 Err(_) => return Arrival::Nothing,
-            }
-        }
-    }
-
-    /// Reads and throws away what the client still sends, so that it can read why it is to leave: bytes that nobody read
-    /// reset a connection, and the answer with it.
-    pub(super) async fn linger(&mut self) {
-        const MOST: usize = 256 * 1024;
-        self.connection
-            .enter(Stage::Closing, Some(Duration::from_secs(1)));
-        let mut read = 0;
-        while read < MOST {
-            self.held.clear();
-            match poll_fn(|cx| self.poll_hold(cx)).await {
-                Ok(0) | Err(_) => return,
-                Ok(more) => read += more,
             }
         }
     }

@@ -77,7 +77,6 @@ impl Refusal<'_> {
         metrics
             .duration(None, "", Some(status), scheme, reason)
             .observe(self.began.elapsed().as_secs_f64());
-        let facts = self.tls.map(|secured| &*secured.facts);
         write(
             registry,
             Record {
@@ -86,9 +85,7 @@ impl Refusal<'_> {
                 duration: self.began.elapsed(),
                 client: self.client,
                 peer: self.client,
-                tls_version: facts.map(|tls| &*tls.version),
-                tls_cipher: facts.map(|tls| &*tls.cipher),
-                sni: facts.and_then(|tls| tls.sni.as_deref()),
+                tls: self.tls.map_or("", |secured| &secured.fields),
                 outcome: "deny",
                 gate: Some(self.denial.gate().as_str()),
                 reason: Some(reason),

@@ -16,12 +16,15 @@ use super::Connection;
 use crate::gateway::{Purpose, TlsPolicy};
 use crate::request::TlsFacts;
 use crate::running::live::Live;
+use crate::telemetry::record::tls_fields;
 
 /// What is kept with a TLS connection, for the requests on it.
 #[derive(Debug)]
 pub struct Secured {
     /// What was negotiated.
     pub facts: Arc<TlsFacts>,
+    /// The same as fields of a record.
+    pub fields: Arc<str>,
     /// Strict-Transport-Security of this listener.
     pub hsts: HeaderValue,
     /// The connection, where requests on it are told apart by the application alone: of HTTP/2.
@@ -59,16 +62,22 @@ impl TlsAccept for Handshakes {
     }
 
     async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
+        let sni = asked_name(ssl);
+        let (hsts, names) = self.with_policy(|policy| {
+            let shown = policy.certificates.choose(sni.as_deref());
+            (policy.hsts.clone(), shown.map(|shown| shown.names.clone()))
+        })?;
         let facts = TlsFacts {
             version: ssl.version_str().to_owned(),
             cipher: ssl
                 .current_cipher()
                 .map(|cipher| cipher.name().to_owned())
                 .unwrap_or_default(),
-            sni: asked_name(ssl),
+            sni,
+            names: names.unwrap_or_default(),
         };
-        let hsts = self.with_policy(|policy| policy.hsts.clone())?;
         Some(Arc::new(Secured {
+            fields: tls_fields(&facts).into(),
             facts: Arc::new(facts),
             hsts,
             connection: OnceLock::new(),

@@ -14,6 +14,7 @@ use crate::denial::{ContentError, Denial};
 use crate::gates::content::BodyPlan;
 use crate::gates::content::memory::{BodyBuffer, BodyMemory};
 use crate::head::{BodyLength, Head, Malformed};
+use crate::listener::Fault;
 use crate::pipeline::Admitted;
 
 /// Reads the body, if the ticket says so, and keeps it for the attempts to come. `Some`: why the request is refused.
@@ -44,6 +45,7 @@ pub(super) async fn read(session: &mut Session, ctx: &mut RequestCtx) -> Result<
         }
         Ok(Err(Stopped::Refused(denial))) => Ok(Some(denial)),
         Ok(Err(Stopped::Failed(error))) => match error.etype() {
+            _ if let Some(denial) = Fault::behind(&error) => Ok(Some(denial)),
             ErrorType::ReadTimedout => denied(ContentError::TooSlow),
             _ if is_wrong_length(&error) => Ok(Some(Denial::Malformed(Malformed::ContentLength))),
             // the client, or its stream, is gone

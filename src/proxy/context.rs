@@ -22,7 +22,7 @@ use crate::request::Peer;
 use crate::running::live::{Live, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::meters::TargetId;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Record, caller_fields};
 use crate::telemetry::refusals::{CredentialId, Refusal};
 use crate::telemetry::traceparent::TraceContext;
 use crate::telemetry::writer::Room;
@@ -54,6 +54,8 @@ pub struct RequestCtx {
     pub(super) tracing: Option<TraceContext>,
     pub(super) trace: Trace,
     pub(super) hsts: Option<HeaderValue>,
+    /// What the record says of TLS.
+    pub(super) tls_fields: Option<Arc<str>>,
     /// Bytes of body read so far.
     pub(super) received: u64,
     /// The body, where it was read whole, until the last attempt that could need it.
@@ -75,7 +77,7 @@ pub struct RequestCtx {
     /// Room for the record, where nothing may pass without one.
     pub(super) room: Option<Room>,
     started: Instant,
-    arrived: UnixTime,
+    pub(super) arrived: UnixTime,
     outcome: Outcome,
 }
 
@@ -106,6 +108,7 @@ impl RequestCtx {
             tracing: None,
             trace: Trace::default(),
             hsts: None,
+            tls_fields: None,
             received: 0,
             body: None,
             place: Place::default(),
@@ -196,7 +199,9 @@ impl RequestCtx {
     pub(super) fn ended(&mut self, session: &Session, error: Option<&Error>) {
         let status = session
             .response_written()
-            .map(|response| response.status.as_u16());
+            .map(|response| response.status.as_u16())
+            // `100 Continue` and the like are no answers
+            .filter(|status| !(100..200).contains(status) || *status == 101);
         self.outcome = Outcome {
             status,
             sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
@@ -296,7 +301,6 @@ impl RequestCtx {
     }
 
     fn record(&self, room: Option<Room>) {
-        let route = self.route();
         let denial = self.denied();
         let reason = match denial {
             Some(denial) => Some(denial.reason()),
@@ -317,7 +321,6 @@ impl RequestCtx {
         if credential.is_some_and(|credential| self.is_summarised(credential)) {
             return;
         }
-        let tls = self.peer.tls.as_deref();
         let gateway = self.gateway();
         let tracing = self.tracing.as_ref();
         let record = Record {
@@ -329,8 +332,10 @@ impl RequestCtx {
             scheme,
             host: head.map(Head::host),
             path: head.map(Head::path),
-            route: route.map(|route| &*route.path),
-            route_id: route.map(|route| &*route.id),
+            route: self
+                .trace
+                .route
+                .map_or("", |id| self.running.meters.route_fields(id)),
             status: self.outcome.status,
             sent: self.outcome.sent,
             received: self.received,
@@ -342,14 +347,12 @@ impl RequestCtx {
                 Version::HTTP_2 => "2",
                 _ => "1.1",
             }),
-            tls_version: tls.map(|tls| &*tls.version),
-            tls_cipher: tls.map(|tls| &*tls.cipher),
-            sni: tls.and_then(|tls| tls.sni.as_deref()),
-            user: client.map(|client| &*client.subject),
-            roles: client.map(|client| &*client.roles).unwrap_or_default(),
+            tls: self.tls_fields.as_deref().unwrap_or_default(),
+            caller: client.map_or("", |client| {
+                let written = &client.derived.record;
+                written.get_or_init(|| caller_fields(client))
+            }),
             credential: credential.as_ref().map(CredentialId::as_str),
-            client_id: client.and_then(|client| client.client_id.as_deref()),
-            issuer: client.map(|client| &*client.authority),
             public: self.public().map(|_| true),
             public_reason: self.public().map(|public| &*public.reason),
             public_owner: self.public().map(|public| &*public.owner),

@@ -17,7 +17,8 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Whether a header is one that only we write, in any spelling.
@@ -67,7 +68,7 @@ pub(super) fn write(
         headers.insert(TRACEPARENT, tracing.header_value());
         // the state of a trace that does not go on belongs to nobody
         if !tracing.went_on() {
-            headers.remove("tracestate");
+            headers.remove(TRACESTATE);
         }
     }
     headers.append(header::VIA, HeaderValue::from_static("1.1 durward"));

@@ -9,6 +9,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::{Phase, RequestCtx};
+use super::forwarded::TRACEPARENT;
 use super::tether::Kind;
 use super::{body, reply};
 use crate::denial::{ContentError, Denial, Dependency, Verdict};
@@ -21,6 +22,7 @@ use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
 use crate::telemetry::traceparent::TraceContext;
 use crate::telemetry::writer::Full;
+use crate::world::live::Moment;
 
 /// When there may be room for records again.
 const RECORDS: Duration = Duration::from_secs(1);
@@ -33,7 +35,7 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
     let traceparent = session
         .req_header()
         .headers
-        .get("traceparent")
+        .get(TRACEPARENT)
         .and_then(|value| value.to_str().ok());
     ctx.tracing = Some(TraceContext::next(traceparent));
     match ctx.telemetry.records.room() {
@@ -98,7 +100,8 @@ impl Request for Live<'_> {
 }
 
 async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted> {
-    let head = read_head(session.as_downstream_mut()).map_err(Denial::Malformed)?;
+    let head = read_head(session.as_downstream_mut(), |raw| ctx.gateway().read_head(raw))
+        .map_err(Denial::Malformed)?;
     // of HTTP/1, the door has counted them
     if session.req_header().headers.len() > usize::from(ctx.gateway().connections.head.fields) {
         return Err(Denial::Malformed(Malformed::TooManyFields));
@@ -110,19 +113,23 @@ async fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Verdict<Admitted>
         peer: &ctx.peer,
     };
     let running = ctx.running.clone();
-    let verdict = running
-        .gateway
-        .admit(&live, &running.memory, &mut ctx.trace)
-        .await;
+    let world = Moment {
+        memory: &running.memory,
+        now: ctx.arrived,
+    };
+    let verdict = running.gateway.admit(&live, &world, &mut ctx.trace).await;
     ctx.head = Some(head);
     verdict
 }
 
-/// The canonical head of what was read. The very bytes of an HTTP/1 head were judged before, at the door.
-pub(super) fn read_head(session: &mut ServerSession) -> Result<Head, Malformed> {
+/// The canonical head of what was read, as `read` judges it. The very bytes of an HTTP/1 head were judged before, at the door.
+pub(super) fn read_head(
+    session: &mut ServerSession,
+    read: impl FnOnce(RawHead<'_>) -> Result<Head, Malformed>,
+) -> Result<Head, Malformed> {
     let ended = session.is_body_empty();
     let request = session.req_header();
-    Head::parse(RawHead {
+    read(RawHead {
         method: &request.method,
         uri: &request.uri,
         version: request.version,
@@ -141,6 +148,7 @@ fn peer(session: &Session, ctx: &mut RequestCtx) -> Peer {
         .and_then(|digest| digest.ssl_digest.as_ref())
         .and_then(|tls| tls.extension.get::<Secured>());
     ctx.hsts = secured.map(|secured| secured.hsts.clone());
+    ctx.tls_fields = secured.map(|secured| secured.fields.clone());
     if let Some(connection) = secured.and_then(|secured| secured.connection.get()) {
         connection.begin();
     }

@@ -47,21 +47,22 @@ impl Durward {
 
 #[async_trait]
 impl ProxyHttp for Durward {
-    type CTX = RequestCtx;
+    // boxed, because Pingora moves it, and what it is in, several times
+    type CTX = Box<RequestCtx>;
 
-    fn new_ctx(&self) -> RequestCtx {
-        RequestCtx::new(self.live.clone(), self.telemetry.clone())
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(RequestCtx::new(self.live.clone(), self.telemetry.clone()))
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
         // Pingora's own would be its compression, which is never used
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
         intake::decide(session, ctx).await
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         upstream::peer(ctx)
     }
 
@@ -69,7 +70,7 @@ impl ProxyHttp for Durward {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        ctx: &mut RequestCtx,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         upstream::prepare(session, request, ctx)?;
         let tether = streams::handshake(ctx);
@@ -82,7 +83,7 @@ impl ProxyHttp for Durward {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut RequestCtx,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         if end {
             stand_in::played(session, ctx);
@@ -94,7 +95,7 @@ impl ProxyHttp for Durward {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut RequestCtx,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         response::clean(session, response, ctx)
     }
@@ -104,7 +105,7 @@ impl ProxyHttp for Durward {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut RequestCtx,
+        ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         response::body(body, end, ctx)
     }
@@ -113,7 +114,7 @@ impl ProxyHttp for Durward {
         &self,
         _session: &mut Session,
         peer: &HttpPeer,
-        ctx: &mut RequestCtx,
+        ctx: &mut Self::CTX,
         error: Box<Error>,
     ) -> Box<Error> {
         upstream::not_connected(peer, ctx, error)
@@ -124,24 +125,24 @@ impl ProxyHttp for Durward {
         _peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        ctx: &mut RequestCtx,
+        ctx: &mut Self::CTX,
         reused: bool,
     ) -> Box<Error> {
         stand_in::swap_out(session, ctx);
         upstream::broke(session, ctx, error, reused)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Self::CTX) -> FailToProxy {
         stand_in::swap_out(session, ctx);
         upstream::failed(session, error, ctx).await
     }
 
-    fn suppress_error_log(&self, _session: &Session, _ctx: &RequestCtx, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
         // the record of the request tells it, without the request's path and query
         true
     }
 
-    fn request_summary(&self, _session: &Session, ctx: &RequestCtx) -> String {
+    fn request_summary(&self, _session: &Session, ctx: &Self::CTX) -> String {
         // for messages about attempts that are made again: not the request's path and query either
         ctx.id.to_string()
     }
@@ -149,7 +150,7 @@ impl ProxyHttp for Durward {
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        ctx: &RequestCtx,
+        ctx: &Self::CTX,
         error: &Error,
         _context: ProxyWarnLogContext,
     ) -> bool {
@@ -159,7 +160,7 @@ impl ProxyHttp for Durward {
         true
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestCtx) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
         stand_in::swap_out(session, ctx);
         ctx.ended(session, error);
     }

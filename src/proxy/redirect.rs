@@ -44,7 +44,7 @@ impl ServeHttp for Redirect {
             .client_addr()
             .and_then(|address| address.as_inet())
             .map(|address| address.ip().to_canonical());
-        let head = read_head(session);
+        let head = read_head(session, Head::parse);
         let request = session.req_header();
         let judged = match &head {
             Ok(head) => self.location(head, &request.headers),

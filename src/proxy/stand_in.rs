@@ -116,6 +116,7 @@ fn put(session: &mut Session, ctx: &mut RequestCtx, body: Bytes, tether: Option<
         plays: !body.is_empty(),
         body,
         tether,
+        asks: false,
     };
     *session.downstream_session = ServerSession::new_custom(Box::new(stand_in));
 }
@@ -146,6 +147,8 @@ struct StandIn {
     /// What is left of the body.
     body: Bytes,
     tether: Option<Tether>,
+    /// An upgrade was sent, and no answer has come.
+    asks: bool,
 }
 
 impl StandIn {
@@ -192,7 +195,7 @@ impl CustomSession for StandIn {
             return Ok(Some(slice));
         }
         // after a body that was played there is none, and this returns when the client goes away
-        let no_body_expected = no_body_expected || self.plays;
+        let no_body_expected = no_body_expected || self.plays || self.asks;
         match &mut self.tether {
             Some(tether) => tether.read(&mut self.client, no_body_expected).await,
             None => self.client.read_body_or_idle(no_body_expected).await,
@@ -203,11 +206,16 @@ impl CustomSession for StandIn {
         if self.plays {
             return self.body.is_empty();
         }
+        if self.asks {
+            // an answer that is no switch of protocols ends it
+            let answer = self.client.response_written();
+            return answer.is_some_and(|answer| !answer.status.is_informational());
+        }
         self.client.is_body_done()
     }
 
     fn is_body_empty(&mut self) -> bool {
-        !self.plays && self.client.is_body_empty()
+        !self.plays && !self.asks && self.client.is_body_empty()
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
@@ -216,6 +224,10 @@ impl CustomSession for StandIn {
     }
 
     fn enable_retry_buffering(&mut self) {
+        // The head of the request is sent. Were Pingora told now that an upgrade has no body, it would put the end of one
+        // into the same queue as the frames to come; and where the upstream switches before that is taken out, it ends the
+        // new protocol.
+        self.asks = self.tether.as_ref().map(Tether::kind) == Some(Kind::Handshake);
         // what is played is kept whole elsewhere
         if !self.plays {
             self.client.enable_retry_buffering();

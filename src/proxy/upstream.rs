@@ -224,7 +224,10 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Reque
     };
     log::info!(target: "durward::upstream", "{}: {} ({})", ctx.id, denial.reason(), error.etype().as_str());
     let code = denial.status().as_u16();
-    let answered = session.response_written().is_some();
+    // `100 Continue` is no answer
+    let answered = session
+        .response_written()
+        .is_some_and(|response| !response.status.is_informational());
     if answered {
         // an answer that has begun can only be cut off; the record says why
         ctx.phase = Phase::Denied(denial);

@@ -1,10 +1,12 @@
 //! Puts the parts together under Pingora. The only place that starts services.
 
+mod process;
 mod shutdown;
 pub mod state;
 
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +54,8 @@ const READ_BUFFER: usize = 4096;
 pub struct Options {
     /// The file to reload from.
     pub watched: Option<Watched>,
+    /// The file that a successor runs.
+    pub file: Option<PathBuf>,
     /// Take the sockets over from the process that serves now.
     pub upgrade: bool,
 }
@@ -64,6 +68,7 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
     crypto::install();
     let other = |why: pingora_core::BError| io::Error::other(why.to_string());
     let conf = ServerConf::from_yaml(&gateway.server.pingora).map_err(other)?;
+    process::settle(gateway.server.user.as_deref())?;
     let state = gateway
         .server
         .state_dir
@@ -103,6 +108,9 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
         };
         server.add_service(background_service("reload", reloads));
     }
+    if let (Some(file), Some(_)) = (options.file, &state) {
+        server.add_service(background_service("succession", Succession { file }));
+    }
     server.add_service(background_service(
         "rotation",
         Rotation {
@@ -132,6 +140,7 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
     if let Some(state) = &state {
         state.serve()?;
     }
+    process::tell_manager();
     server.run(RunArgs {
         shutdown_signal: Box::new(Signals {
             lifecycle,
@@ -326,6 +335,48 @@ fn keep(source: &Arc<KeySource>) -> Option<JoinHandle<()>> {
         Err(why) => {
             log::error!(target: "durward::keys", "issuer {}: cannot fetch: {why}", source.name());
             None
+        }
+    }
+}
+
+/// Starts `durward upgrade` on SIGUSR2: a service manager that watches this process has a successor in its sight so.
+struct Succession {
+    file: PathBuf,
+}
+
+#[async_trait]
+impl BackgroundService for Succession {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut asked = match signal(SignalKind::user_defined2()) {
+            Ok(asked) => asked,
+            Err(why) => {
+                log::error!(target: "durward", "SIGUSR2 cannot be heard: {why}");
+                return;
+            }
+        };
+        let mut upgrade: Option<std::process::Child> = None;
+        loop {
+            tokio::select! {
+                _ = asked.recv() => {
+                    log::info!(target: "durward", "SIGUSR2: starts a successor");
+                    let started = std::env::current_exe().and_then(|program| {
+                        let mut command = std::process::Command::new(program);
+                        command.args(["upgrade", "--config"]).arg(&self.file).stdin(std::process::Stdio::null());
+                        command.spawn()
+                    });
+                    match started {
+                        Ok(child) => upgrade = Some(child),
+                        Err(why) => log::error!(target: "durward", "a successor cannot be started: {why}"),
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_secs(1)), if upgrade.is_some() => {
+                    // it says by itself what becomes of it
+                    if upgrade.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+                        upgrade = None;
+                    }
+                }
+                _ = shutdown.changed() => return,
+            }
         }
     }
 }

@@ -40,6 +40,11 @@ impl<'a> Object<'a> {
         quoted(self.line, value);
     }
 
+    /// Fields that another object was given before, with their leading comma.
+    pub(crate) fn written(&mut self, fields: &str) {
+        self.raw(fields);
+    }
+
     pub(crate) fn text_if(&mut self, field: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(field, value);

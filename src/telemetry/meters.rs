@@ -1,4 +1,5 @@
-//! Metrics that are counted for each request, resolved once: a look-up by labels costs more than the counting.
+//! What is told of each request and is the same for all of a route: metrics, resolved once, because a look-up by labels
+//! costs more than the counting; and what records say of the route.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use http::{Method, StatusCode};
 use prometheus::{Histogram, IntCounter};
 
 use super::metrics::Metrics;
+use super::record::route_fields;
 use crate::gateway::{Access, Gateway, Route, RouteId};
 use crate::upstream::Upstream;
 
@@ -23,6 +25,7 @@ pub struct Meters {
 /// The metrics of one route.
 #[derive(Debug, Default)]
 struct Meter {
+    fields: Box<str>,
     allowed: OnceLock<IntCounter>,
     public: OnceLock<IntCounter>,
     durations: ArcSwap<Vec<(Labels, Histogram)>>,
@@ -51,10 +54,16 @@ impl Meters {
     pub fn new(gateway: &Gateway) -> Meters {
         let targets = |upstream: &Upstream| upstream.targets.iter().map(|_| TargetMeter::default()).collect();
         Meters {
-            routes: gateway.routes.iter().map(|_| Meter::default()).collect(),
+            routes: gateway.routes.iter().map(Meter::new).collect(),
             limits: gateway.limits.iter().map(|_| OnceLock::new()).collect(),
             targets: gateway.upstreams.iter().map(targets).collect(),
         }
+    }
+
+    /// What records say of a route.
+    #[must_use]
+    pub fn route_fields(&self, id: RouteId) -> &str {
+        self.routes.get(id.0).map_or("", |meter| &meter.fields)
     }
 
     /// A request of a route was allowed, and is over.
@@ -117,6 +126,13 @@ impl Meters {
 }
 
 impl Meter {
+    fn new(route: &Route) -> Meter {
+        Meter {
+            fields: route_fields(&route.id, &route.path),
+            ..Meter::default()
+        }
+    }
+
     fn duration(&self, metrics: &Metrics, path: &str, labels: Labels) -> Histogram {
         let known = self.durations.load();
         if let Some((_, histogram)) = known.iter().find(|(l, _)| *l == labels) {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::line::{self, Object, field};
 use crate::clock::UnixTime;
+use crate::identity::Client;
+use crate::request::TlsFacts;
 
 /// One line. Borrowed: it lives only while it is written.
 #[derive(Debug, Default)]
@@ -29,10 +31,8 @@ pub struct Record<'a> {
     pub host: Option<&'a str>,
     /// Canonical path without query; absent where the head was refused.
     pub path: Option<&'a str>,
-    /// Path template of the route.
-    pub route: Option<&'a str>,
-    /// Name of the route.
-    pub route_id: Option<&'a str>,
+    /// What [`route_fields`] wrote; empty where none matched.
+    pub route: &'a str,
     /// Status that the client got; absent where it got none.
     pub status: Option<u16>,
     /// Bytes of body sent to the client.
@@ -47,22 +47,12 @@ pub struct Record<'a> {
     pub peer: Option<IpAddr>,
     /// `1.0`, `1.1`, `2`
     pub protocol: Option<&'static str>,
-    /// `TLSv1.3`
-    pub tls_version: Option<&'a str>,
-    /// Suite.
-    pub tls_cipher: Option<&'a str>,
-    /// Name that the client asked for in TLS.
-    pub sni: Option<&'a str>,
-    /// Verified subject.
-    pub user: Option<&'a str>,
-    /// Verified role values.
-    pub roles: &'a [Box<str>],
-    /// Verified OAuth client.
-    pub client_id: Option<&'a str>,
+    /// What [`tls_fields`] wrote; empty on plain HTTP.
+    pub tls: &'a str,
+    /// What [`caller_fields`] wrote; empty where nobody was verified.
+    pub caller: &'a str,
     /// Keyed digest of a credential that was refused.
     pub credential: Option<&'a str>,
-    /// Name of the issuer.
-    pub issuer: Option<&'a str>,
     /// The route needs no credential (S36).
     pub public: Option<bool>,
     /// For this reason.
@@ -104,8 +94,7 @@ impl Record<'_> {
         object.text(field!("url.scheme"), self.scheme);
         object.text_if(field!("server.address"), self.host);
         object.text_if(field!("url.path"), self.path);
-        object.text_if(field!("http.route"), self.route);
-        object.text_if(field!("durward.route.id"), self.route_id);
+        object.written(self.route);
         if let Some(status) = self.status {
             object.number(field!("http.response.status_code"), status.into());
         }
@@ -119,16 +108,9 @@ impl Record<'_> {
             object.address(field!("network.peer.address"), peer);
         }
         object.text_if(field!("network.protocol.version"), self.protocol);
-        object.text_if(field!("tls.protocol.version"), self.tls_version);
-        object.text_if(field!("tls.cipher"), self.tls_cipher);
-        object.text_if(field!("tls.client.server_name"), self.sni);
-        object.text_if(field!("user.id"), self.user);
-        if !self.roles.is_empty() {
-            object.texts(field!("user.roles"), self.roles);
-        }
-        object.text_if(field!("durward.client.id"), self.client_id);
+        object.written(self.tls);
+        object.written(self.caller);
         object.text_if(field!("durward.credential.id"), self.credential);
-        object.text_if(field!("durward.issuer"), self.issuer);
         if let Some(public) = self.public {
             object.truth(field!("auth.public"), public);
         }
@@ -143,6 +125,45 @@ impl Record<'_> {
         object.end();
         line.push(b'\n');
     }
+}
+
+/// How records name a route: its name, and the template of its path.
+#[must_use]
+pub fn route_fields(id: &str, path: &str) -> Box<str> {
+    fields(|object| {
+        object.text(field!("http.route"), path);
+        object.text(field!("durward.route.id"), id);
+    })
+}
+
+/// How records tell of TLS: version, suite, and the name that the client asked for.
+#[must_use]
+pub fn tls_fields(facts: &TlsFacts) -> Box<str> {
+    fields(|object| {
+        object.text(field!("tls.protocol.version"), &facts.version);
+        object.text(field!("tls.cipher"), &facts.cipher);
+        object.text_if(field!("tls.client.server_name"), facts.sni.as_deref());
+    })
+}
+
+/// How records name a verified caller: subject, role values, OAuth client, and the name of the issuer or ring of keys.
+#[must_use]
+pub fn caller_fields(client: &Client) -> Box<str> {
+    fields(|object| {
+        object.text(field!("user.id"), &client.subject);
+        if !client.roles.is_empty() {
+            object.texts(field!("user.roles"), &client.roles);
+        }
+        object.text_if(field!("durward.client.id"), client.client_id.as_deref());
+        object.text(field!("durward.issuer"), &client.authority);
+    })
+}
+
+/// Fields that are the same in many records, written once.
+fn fields(write: impl FnOnce(&mut Object<'_>)) -> Box<str> {
+    let mut line = Vec::new();
+    write(&mut Object::new(&mut line));
+    String::from_utf8(line).unwrap_or_default().into()
 }
 
 /// RFC 3339 in UTC with milliseconds.

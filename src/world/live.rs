@@ -89,6 +89,12 @@ impl Memory {
         self.windows.iter().map(|(name, windows)| (&**name, &**windows))
     }
 
+    /// Verdicts on credentials.
+    #[must_use]
+    pub fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
+    }
+
     /// Memory for bodies.
     #[must_use]
     pub fn bodies(&self) -> &Arc<BodyMemory> {
@@ -119,41 +125,50 @@ fn is_same(source: &KeySource, issuer: &IssuerPolicy) -> bool {
     }
 }
 
-impl World for Memory {
+/// The outside at the moment that one request is decided for.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// What is known of it.
+    pub memory: &'a Memory,
+    /// When the request came.
+    pub now: UnixTime,
+}
+
+impl World for Moment<'_> {
     fn now(&self) -> UnixTime {
-        UnixTime::of_system()
+        self.now
     }
 
     fn keys(&self, issuer: usize) -> Keys {
-        match self.sources.get(issuer) {
+        match self.memory.sources.get(issuer) {
             Some(source) => source.keys(),
             None => Keys::Unavailable(Duration::from_secs(1)),
         }
     }
 
     async fn newer_keys(&self, issuer: usize) -> Keys {
-        match self.sources.get(issuer) {
+        match self.memory.sources.get(issuer) {
             Some(source) => source.newer().await,
             None => self.keys(issuer),
         }
     }
 
     async fn introspect(&self, issuer: usize, token: &str, digest: &Digest) -> Introspected {
-        match self.introspectors.get(issuer) {
+        match self.memory.introspectors.get(issuer) {
             Some(Some(introspector)) => introspector.ask(digest, token).await,
             _ => Introspected::Unavailable(Duration::from_secs(1)),
         }
     }
 
     fn flood(&self, network: u128) -> u32 {
-        self.floods.count(network, self.now())
+        self.memory.floods.count(network, self.now())
     }
 
     fn windows(&self, limit: usize) -> Option<&Windows> {
-        self.windows.get(limit).map(|(_, windows)| &**windows)
+        self.memory.windows.get(limit).map(|(_, windows)| &**windows)
     }
 
     fn verdicts(&self) -> &Verdicts {
-        &self.verdicts
+        &self.memory.verdicts
     }
 }

@@ -90,6 +90,32 @@ fn v6() -> Vec<u8> {
     version2(1, 0x21, &address)
 }
 
+// S83: one record a failed handshake, and none of who only looks whether somebody listens
+#[test]
+fn failed_handshakes_have_a_record_and_looks_have_none() {
+    let gateway = Gateway::start(PUBLIC);
+    drop(TcpStream::connect(gateway.https).unwrap());
+    let mut connection = Client::new(gateway.https)
+        .beginning("GET / HTTP/1.1\r\n\r\n")
+        .connect();
+    assert!(!connection.rest().starts_with(b"HTTP"));
+    let record = eventually("a record", || gateway.records().pop());
+    assert_eq!(
+        (
+            &record["error.type"],
+            &record["client.address"],
+            &record["security_rule.name"]
+        ),
+        (
+            &"handshake_failed".into(),
+            &"127.0.0.1".into(),
+            &"listener".into()
+        )
+    );
+    assert_eq!(gateway.records().len(), 1);
+    assert_eq!(refused(&gateway, "handshake_failed"), 1.0);
+}
+
 // S68: on every kind of listener, in both versions
 #[test]
 fn the_client_is_whom_the_proxy_names() {

@@ -24,12 +24,14 @@ fn open(origin: &Origin) -> Gateway {
              \x20   upstream: all\n"
         )
     };
-    Gateway::start(&format!(
+    Gateway::with(&format!(
         "upstreams:\n  all: {{ targets: [\"{}\"] }}\nroutes:\n{}{}",
         origin.address,
         route("/"),
         route("/{rest*}")
     ))
+    .names(&["localhost", "api.example", "127.0.0.1", "::1"])
+    .start()
 }
 
 fn judge(gateway: &Gateway, origin: &Origin, request: &[u8], fate: Fate) {
@@ -617,4 +619,72 @@ fn an_http2_request_has_one_authority_and_one_length() {
         }
     }
     assert_eq!(origin.seen().len(), 2, "{:?}", origin.seen().last());
+}
+
+// U15: what was repaired is what the route was found by, what is recorded, and what the upstream receives
+#[test]
+fn a_path_is_repaired_only_where_its_route_stands_for_that() {
+    let origin = Origin::start();
+    let route = |path: &str, more: &str| {
+        format!(
+            "\x20 - match: {{ methods: [GET], path: \"{path}\"{more} }}\n\
+             \x20   public: {{ reason: test, owner: test }}\n\
+             \x20   upstream: all\n"
+        )
+    };
+    let gateway = Gateway::start(&format!(
+        "upstreams:\n  all: {{ targets: [\"{}\"] }}\nroutes:\n{}{}{}",
+        origin.address,
+        route(
+            "/open/{rest*}",
+            ", normalise: [dot_segments, empty_segments, parameters, encoded_slashes]"
+        ),
+        route("/dots/{rest*}", ", normalise: [dot_segments]"),
+        route("/strict/{rest*}", ""),
+    ));
+    for (path, expected) in [
+        ("/open/a/../b", Ok("/open/b")),
+        ("/open//a/./b/%2E%2e/c;x=1?q=//../%2f", Ok("/open/a/c?q=//../%2f")),
+        ("/open/a%2Fb", Ok("/open/a/b")),
+        ("/strict/../open/a", Ok("/open/a")),
+        ("/dots/a/../b", Ok("/dots/b")),
+        ("/dots/%2e%2e/open//a", Ok("/open/a")),
+        // what is left is the path: a stricter route's own rules hold
+        ("/open/../strict/a", Err("path_dot_segment")),
+        ("/open/%2e%2e/strict/a", Err("path_encoded_syntax")),
+        ("/open/..%2fstrict/a", Err("path_encoded_syntax")),
+        ("/open/..;/strict/a", Err("path_parameter")),
+        ("/open/../dots//a", Err("path_dot_segment")),
+        ("/dots//a", Err("path_empty_segment")),
+        ("/dots/a;b", Err("path_parameter")),
+        ("/dots/a%2fb", Err("path_encoded_syntax")),
+        ("/open/../../a", Err("path_dot_segment")),
+        ("/open/../nothing", Err("path_dot_segment")),
+        // never repaired
+        ("/open/a%5cb", Err("path_encoded_syntax")),
+        ("/open/%252e%252e/strict/a", Err("path_encoded_syntax")),
+        ("/open/a%00", Err("path_encoded_syntax")),
+        ("/open/a%ff", Err("path_not_utf8")),
+        ("/open/%c0%ae%c0%ae/strict/a", Err("path_not_utf8")),
+    ] {
+        let before = origin.seen().len();
+        let answer = gateway.client().get(path, &[]);
+        let record = gateway.record(answer.header("x-request-id").unwrap());
+        match expected {
+            Ok(target) => {
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+                let seen = origin.seen().pop().unwrap();
+                assert_eq!(seen.target, target, "{path}");
+                assert_eq!(record["url.path"], target.split('?').next().unwrap(), "{path}");
+            }
+            Err(reason) => {
+                assert_eq!(
+                    (answer.status, &record["error.type"]),
+                    (400, &reason.into()),
+                    "{path}"
+                );
+                assert_eq!(origin.seen().len(), before, "{path}");
+            }
+        }
+    }
 }

@@ -35,6 +35,8 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod oidc;
+mod packaging;
+mod process;
 mod prove;
 mod readme;
 mod records;

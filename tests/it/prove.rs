@@ -373,7 +373,16 @@ fn the_running_gateway_needs_no_credential_if_and_only_if_prove_lists_a_matching
         TestRunner::new(config.clone()).run(
             &(routes(), prop::collection::vec(sent(), 60)),
             |(routes, requests)| {
-                let names = ["api.example", "a.example", "*.example", "*.a.example"];
+                // all that are asked: a host without a certificate is none (421)
+                let names = [
+                    "api.example",
+                    "a.example",
+                    "*.example",
+                    "*.a.example",
+                    "y.x.a.example",
+                    "example",
+                    "other",
+                ];
                 let gateway = Process::with(&yaml(&routes)).names(&names).start();
                 let file = gateway.folder.0.join("durward.yaml");
                 let output = binary()

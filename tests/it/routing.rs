@@ -35,7 +35,15 @@ routes:
 
 fn start() -> Gateway {
     Gateway::with(ROUTES)
-        .names(&["localhost", "api.example", "admin.example", "*.example"])
+        .names(&[
+            "localhost",
+            "api.example",
+            "admin.example",
+            "*.example",
+            "any",
+            "example",
+            "x.y.example",
+        ])
         .start()
 }
 

@@ -1,7 +1,7 @@
 //! Clients that hold connections: each is gone at its deadline, costs little until then, and nobody else notices.
 //!
-//! `DURWARD_SLOW_CLIENTS=2000 DURWARD_SLOW_SECONDS=60 cargo test --release --test it slow::` makes as many of them, with the
-//! deadlines that long.
+//! `DURWARD_BINARY=target/release/durward DURWARD_SLOW_CLIENTS=2000 DURWARD_SLOW_SECONDS=60 DURWARD_IDLE_CLIENTS=1500 cargo test
+//! --test it slow:: -- --nocapture` makes as many of them, with deadlines that long, and prints what they cost.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -150,8 +150,13 @@ fn latency(gateway: &Gateway, mut until: impl FnMut() -> bool) -> Duration {
     while !until() || all.is_empty() {
         let began = Instant::now();
         connection.write("GET / HTTP/1.1\r\nHost: api.example\r\n\r\n");
-        assert_eq!(connection.answer().status, 200);
+        let answer = connection.answer();
+        assert_eq!(answer.status, 200);
         all.push(began.elapsed());
+        if answer.header("connection") == Some("close") {
+            // as many requests as a connection may make
+            connection = gateway.client().connect();
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
     all.sort();
@@ -175,7 +180,8 @@ fn slow_clients_are_gone_at_their_deadlines_and_good_ones_do_not_notice() {
         "connections: {{ max_per_address: 5000, handshake_timeout: {seconds}s, head_timeout: {seconds}s, \
          idle_timeout: {seconds}s, body_grace: {seconds}s }}\n\
          upstreams: {{ o: {{ targets: [\"{}\"], timeouts: {{ total: 5m, read: 5m }} }} }}\n\
-         routes: [{{ match: {{ methods: [GET, POST], path: / }}, public: {{ reason: a, owner: b }}, upstream: o }}]\n",
+         routes: [{{ match: {{ methods: [GET, POST], path: / }}, public: {{ reason: a, owner: b }}, upstream: o, \
+         request: {{ body_timeout: 10m }} }}]\n",
         origin.address
     ));
     let alone = Instant::now();
@@ -247,6 +253,60 @@ fn slow_clients_are_gone_at_their_deadlines_and_good_ones_do_not_notice() {
             "{reason}"
         );
     }
+}
+
+/// Connects, asks once, and stays.
+async fn stay(address: SocketAddr, tls: SslConnector) -> tokio_openssl::SslStream<TcpStream> {
+    let ssl = tls.configure().unwrap().into_ssl("api.example").unwrap();
+    let socket = TcpStream::connect(address).await.unwrap();
+    let mut stream = tokio_openssl::SslStream::new(ssl, socket).unwrap();
+    std::pin::Pin::new(&mut stream).connect().await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: api.example\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n{\"from\":\"origin\"}") {
+        let mut bytes = [0; 4096];
+        let read = stream.read(&mut bytes).await.unwrap();
+        assert!(read > 0);
+        answer.extend_from_slice(&bytes[..read]);
+    }
+    stream
+}
+
+// S74: what a connection costs while nothing is asked for on it
+#[test]
+fn idle_connections_cost_little() {
+    let clients = number("DURWARD_IDLE_CLIENTS", 200);
+    let origin = Origin::start();
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{ o: {{ targets: [\"{}\"] }} }}\n\
+         routes: [{{ match: {{ methods: [GET], path: / }}, public: {{ reason: a, owner: b }}, upstream: o }}]\n",
+        origin.address
+    ));
+    let (address, tls) = (gateway.https, trusting(&gateway.authority));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // what a process takes once is not theirs
+    let warm: Vec<_> = (0..50)
+        .map(|_| runtime.block_on(stay(address, tls.clone())))
+        .collect();
+    let before = memory(gateway.pid());
+    let held: Vec<_> = (0..clients)
+        .map(|_| runtime.block_on(stay(address, tls.clone())))
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let each = memory(gateway.pid()).saturating_sub(before) as f64 / clients as f64;
+    println!("{clients} idle connections: {each:.1} KiB each");
+    // a binary that is not optimized takes more than twice as much
+    let most = if std::env::var_os("DURWARD_BINARY").is_some() {
+        48.0
+    } else {
+        160.0
+    };
+    assert!(each <= most, "{each:.1} KiB for each");
+    drop((warm, held));
 }
 
 // S74: what a client does not read is not kept for it

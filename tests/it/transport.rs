@@ -497,6 +497,75 @@ fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
     );
 }
 
+// S30: RFC 9110 section 7.4, RFC 9113 section 9.1.2
+#[test]
+fn a_host_is_reached_by_a_connection_that_was_made_for_it_and_by_no_other() {
+    let gateway = Gateway::with(RESPOND)
+        .certificate(|authority, folder| {
+            let dir = authority.install(folder, "other", &["other.example", "*.wild.example"]);
+            format!("{{ dir: \"{dir}\" }}")
+        })
+        .start();
+    // the first certificate is for localhost, api.example and 127.0.0.1
+    for (sni, host, status) in [
+        (Some("api.example"), "api.example", 200),
+        (Some("api.example"), "API.example:8443", 200),
+        (Some("api.example"), "localhost", 200),
+        (Some("other.example"), "other.example", 200),
+        (Some("other.example"), "a.wild.example", 200),
+        (Some("a.wild.example"), "b.wild.example", 200),
+        (None, "api.example", 200),
+        (None, "127.0.0.1", 200),
+        // another certificate's name
+        (Some("api.example"), "other.example", 421),
+        (Some("other.example"), "api.example", 421),
+        (Some("a.wild.example"), "api.example", 421),
+        (None, "other.example", 421),
+        // nobody's name, on whatever connection
+        (Some("api.example"), "nobody.example", 421),
+        (Some("nobody.example"), "nobody.example", 421),
+        (Some("a.b.wild.example"), "a.b.wild.example", 421),
+        (Some("wild.example"), "wild.example", 421),
+        (None, "nobody.example", 421),
+        // addresses
+        (Some("api.example"), "10.0.0.1", 421),
+        (None, "10.0.0.1", 421),
+        (None, "[::1]", 421),
+        (Some("other.example"), "127.0.0.1", 421),
+    ] {
+        let client = gateway.client().any_name();
+        let client = match sni {
+            Some(name) => client.sni(name),
+            None => client.without_sni(),
+        };
+        let answer = client.get_as("/ok", host);
+        assert_eq!(answer.status, status, "{sni:?} {host}");
+        if status == 421 {
+            assert_eq!(answer.code(), "host_misdirected");
+            let record = gateway.record(answer.header("x-request-id").unwrap());
+            assert_eq!(
+                (&record["security_rule.name"], &record["http.route"]),
+                (&"route".into(), &serde_json::Value::Null)
+            );
+        }
+    }
+    // a connection of HTTP/2 is good for every name of its certificate
+    let get = |host: &str| {
+        let request = http::Request::get(format!("https://{host}/ok"));
+        (request.body(()).unwrap(), Vec::new())
+    };
+    let answers = h2::exchange(
+        gateway.https,
+        &gateway.authority,
+        vec![get("api.example"), get("other.example"), get("localhost")],
+    );
+    let statuses: Vec<u16> = answers
+        .into_iter()
+        .map(|answer| answer.expect("reset").status)
+        .collect();
+    assert_eq!(statuses, [200, 421, 200]);
+}
+
 // S14, S23
 #[test]
 fn the_whole_chain_is_sent() {

@@ -149,11 +149,13 @@ impl Described {
             .map(|from| from.parse().map_err(|why| format!("from: {why}")))
             .transpose()?;
         let tls = (url.scheme_str() == Some("https")).then(|| {
-            let sni = Some(authority.host().to_ascii_lowercase());
+            let host = authority.host().to_ascii_lowercase();
             Arc::new(TlsFacts {
                 version: "TLSv1.3".to_owned(),
                 cipher: String::new(),
-                sni,
+                // described is who speaks to whom they mean to
+                names: [host.trim_matches(['[', ']']).to_owned()].into(),
+                sni: Some(host),
             })
         });
         let client = address.map(|a| client_address(a.ip(), &fields, &gateway.trusted_proxies));
@@ -175,8 +177,8 @@ impl Described {
 }
 
 impl Question {
-    pub(super) fn request(&self) -> Result<Asked<'_>, Malformed> {
-        let head = Head::parse(RawHead {
+    pub(super) fn request(&self, gateway: &Gateway) -> Result<Asked<'_>, Malformed> {
+        let head = gateway.read_head(RawHead {
             method: &self.method,
             uri: &self.uri,
             version: Version::HTTP_11,

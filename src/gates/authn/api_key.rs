@@ -16,7 +16,7 @@ use super::jwt::Verified;
 use super::verdicts::{self, Digest};
 use super::{Authenticated, AuthnError};
 use crate::clock::UnixTime;
-use crate::identity::{Client, Kind};
+use crate::identity::{Client, Derived, Kind};
 
 /// What every key begins with.
 pub const PREFIX: &str = "dwk";
@@ -128,6 +128,7 @@ impl KeyRing {
             claims: verified.claims,
             until,
             authenticated: Authenticated(()),
+            derived: Derived::default(),
         };
         let made = ApiKey {
             client: Arc::new(client),

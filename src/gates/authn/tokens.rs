@@ -13,7 +13,7 @@ use super::verdicts::{self, Asked, Bad, Digest, Good};
 use super::{Authenticated, AuthnError, IssuerPolicy, Refusal, bearer, jwt};
 use crate::clock::UnixTime;
 use crate::gateway::Gateway;
-use crate::identity::{Client, Kind};
+use crate::identity::{Client, Derived, Kind};
 use crate::request::Request;
 use crate::trace::Trace;
 use crate::world::{Introspected, Keys, World};
@@ -182,8 +182,6 @@ async fn asked_about<W: World>(
         Introspected::Said(said) => said,
         Introspected::Unavailable(retry) => return Err(Refusal::Unavailable(retry)),
     };
-    // waiting took its time
-    let now = world.now();
     let judged = introspection::verify(&issuer.jwt, settings, &said, now);
     let (expires, span) = match &judged {
         Ok(verified) => (verified.expires, settings.cache),
@@ -221,6 +219,7 @@ fn client(
         claims: verified.claims,
         headers,
         authenticated: Authenticated(()),
+        derived: Derived::default(),
     }))
 }
 

@@ -16,7 +16,7 @@ use super::authn::claims::ClaimPath;
 use super::flood::network;
 use crate::denial::{Denial, Verdict};
 use crate::gateway::{Gateway, RouteId};
-use crate::identity::Identity;
+use crate::identity::{Client, Identity};
 use crate::world::World;
 use window::Quota;
 
@@ -99,7 +99,7 @@ impl Limits {
             let (Some(limit), Some(windows)) = (gateway.limits.get(*index), world.windows(*index)) else {
                 return Err(Denial::Internal);
             };
-            match windows.admit(limit.key(route, identity, address), now) {
+            match windows.admit(limit.key(*index, gateway, route, identity, address), now) {
                 Ok(quota) => {
                     let standing = Standing { limit: *index, quota };
                     if tightest.is_none_or(|other| standing.is_tighter(&other, gateway)) {
@@ -111,7 +111,8 @@ impl Limits {
                         if let (Some(limit), Some(windows)) =
                             (gateway.limits.get(*counted), world.windows(*counted))
                         {
-                            windows.give_back(limit.key(route, identity, address), now);
+                            let key = limit.key(*counted, gateway, route, identity, address);
+                            windows.give_back(key, now);
                         }
                     }
                     return Err(Denial::RateLimited(Standing { limit: *index, quota }));
@@ -151,21 +152,43 @@ impl Standing {
 }
 
 impl Limit {
-    /// The key of a request: a hash that clients cannot aim at, because its seed is the process's own.
-    fn key(&self, route: RouteId, identity: &Identity, address: Option<IpAddr>) -> u64 {
-        static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let mut hash = SEED.build_hasher();
+    /// The key of a request: a hash that clients cannot aim at, because its seed is the process's own. `index`: of this
+    /// limit.
+    fn key(
+        &self,
+        index: usize,
+        gateway: &Gateway,
+        route: RouteId,
+        identity: &Identity,
+        address: Option<IpAddr>,
+    ) -> u64 {
         let client = match identity {
-            Identity::Client(client) => Some(client),
-            Identity::Anonymous => None,
+            Identity::Client(client) => client.limit_key(index, gateway),
+            Identity::Anonymous => self.part_of(None),
         };
+        if self.key.iter().all(KeyPart::needs_client) {
+            return client;
+        }
+        let mut hash = SEED.build_hasher();
+        client.hash(&mut hash);
+        for part in &self.key {
+            match part {
+                KeyPart::Address => address.map(network).hash(&mut hash),
+                KeyPart::Route => route.hash(&mut hash),
+                KeyPart::Subject | KeyPart::ClientId | KeyPart::Issuer | KeyPart::Claim(_) => {}
+            }
+        }
+        hash.finish()
+    }
+
+    /// What a client contributes to the key.
+    fn part_of(&self, client: Option<&Client>) -> u64 {
+        let mut hash = SEED.build_hasher();
         for part in &self.key {
             match part {
                 KeyPart::Subject => client.map(|client| &client.subject).hash(&mut hash),
                 KeyPart::ClientId => client.map(|client| &client.client_id).hash(&mut hash),
                 KeyPart::Issuer => client.map(|client| &client.authority).hash(&mut hash),
-                KeyPart::Address => address.map(network).hash(&mut hash),
-                KeyPart::Route => route.hash(&mut hash),
                 KeyPart::Claim(path) => {
                     let claim = client.and_then(|client| client.claims.value(path).ok().flatten());
                     match claim {
@@ -173,8 +196,34 @@ impl Limit {
                         other => other.map(ToString::to_string).hash(&mut hash),
                     }
                 }
+                KeyPart::Address | KeyPart::Route => {}
             }
         }
         hash.finish()
+    }
+}
+
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Client {
+    /// Its part of a limit's key, worked out once for all limits: looking for claims takes longer than counting.
+    fn limit_key(&self, index: usize, gateway: &Gateway) -> u64 {
+        let parts = || {
+            gateway
+                .limits
+                .iter()
+                .map(|limit| limit.part_of(Some(self)))
+                .collect()
+        };
+        let policy = gateway.authn_policy;
+        let (of, keys) = self.derived.limit_keys.get_or_init(|| (policy, parts()));
+        match keys.get(index) {
+            Some(key) if *of == policy => *key,
+            // of another snapshot
+            _ => gateway
+                .limits
+                .get(index)
+                .map_or(0, |limit| limit.part_of(Some(self))),
+        }
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn certified_key(
         );
     }
     Some(CertifiedKey {
-        names: names(leaf),
+        names: names(leaf).into(),
         chain,
         key,
     })

@@ -291,12 +291,12 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
     let names: Vec<&String> = tls
         .iter()
         .flat_map(|tls| tls.certificates.all())
-        .flat_map(|c| &c.names)
+        .flat_map(|c| c.names.iter())
         .collect();
     for (index, route) in routes.iter().enumerate() {
         let covered = match &route.host {
             HostPattern::Any => true,
-            HostPattern::Exact(host) => names.iter().any(|name| covers(name, host)),
+            HostPattern::Exact(host) => names.iter().any(|name| crate::request::covers(name, host)),
             HostPattern::Wildcard(suffix) => names.iter().any(|name| name.strip_prefix("*.") == Some(suffix)),
         };
         if !covered {
@@ -310,14 +310,5 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
                 "clients would refuse the connection",
             );
         }
-    }
-}
-
-/// Whether a certificate's name covers a host (RFC 6125 section 6.4.3).
-#[must_use]
-pub(crate) fn covers(name: &str, host: &str) -> bool {
-    match name.strip_prefix("*.") {
-        Some(suffix) => host.split_once('.').is_some_and(|(_, parent)| parent == suffix),
-        None => name == host,
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use http::Method;
 
 use super::findings::Findings;
+use crate::config::Normalise;
 use crate::config::path::ConfigPath;
 use crate::gateway::router::HostPattern;
-use crate::head::{canonical_path, is_host_name};
+use crate::head::{Repair, canonical_path, is_host_name};
 
 pub(super) fn host(at: &ConfigPath, host: Option<&str>, findings: &mut Findings<'_>) -> Option<HostPattern> {
     let Some(host) = host else {
@@ -52,6 +53,15 @@ pub(super) fn methods(at: &ConfigPath, methods: &[String], findings: &mut Findin
         }
     }
     compiled
+}
+
+pub(super) fn repair(written: Normalise) -> Repair {
+    match written {
+        Normalise::DotSegments => Repair::DotSegments,
+        Normalise::EmptySegments => Repair::EmptySegments,
+        Normalise::Parameters => Repair::Parameters,
+        Normalise::EncodedSlashes => Repair::EncodedSlashes,
+    }
 }
 
 /// Checks a path template; its literal parts must be as a canonical path spells them, or nothing would ever match.

@@ -177,11 +177,13 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     listeners::check_names(&listeners, &routes, findings);
 
     let mut policy = DefaultHasher::new();
-    format!("{issuers:?}{identity_headers:?}").hash(&mut policy);
+    let limit_keys: Vec<_> = limits.iter().map(|limit| &limit.key).collect();
+    format!("{issuers:?}{identity_headers:?}{limit_keys:?}").hash(&mut policy);
     Some(Gateway {
         hash,
         authn_policy: policy.finish(),
         router,
+        repairs: routes.iter().any(|route| !route.repairs.is_empty()),
         routes: routes.into(),
         issuers: issuers.into(),
         keys: keys.into(),

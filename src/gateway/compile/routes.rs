@@ -105,7 +105,12 @@ fn route(
         upstream,
         respond,
     } = route;
-    let Match { host, methods, path } = matches;
+    let Match {
+        host,
+        methods,
+        path,
+        normalise,
+    } = matches;
     let at_match = at.key("match");
     let host = matching::host(&at_match.key("host"), host.as_deref(), findings);
     let methods = matching::methods(&at_match.key("methods"), methods, findings);
@@ -176,6 +181,7 @@ fn route(
         host: host.unwrap_or(HostPattern::Any),
         methods: methods.into(),
         path: path.as_str().into(),
+        repairs: normalise.iter().copied().map(matching::repair).collect(),
         access,
         limits: of_route(
             &at.key("limits"),

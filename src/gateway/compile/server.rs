@@ -36,6 +36,7 @@ pub(super) fn compile(server: &config::Server, findings: &mut Findings<'_>) -> S
         drain_seconds,
         state_dir,
         upstream_keepalive_pool_size,
+        user,
         body_memory,
     } = server;
     let mut range = |key: &str, value: Option<u64>, least: u64, most: u64| {
@@ -55,6 +56,12 @@ pub(super) fn compile(server: &config::Server, findings: &mut Findings<'_>) -> S
         100_000,
     );
 
+    if user
+        .as_ref()
+        .is_some_and(|user| user.is_empty() || user.contains('\0'))
+    {
+        findings.error(&at.key("user"), "not the name of a user", "");
+    }
     let body_memory = body_memory.map_or(BODY_MEMORY, |size| size.bytes());
     if !(1 << 20..=64 << 30).contains(&body_memory) {
         findings.error(&at.key("body_memory"), "must be 1mb to 64g", "");
@@ -94,6 +101,7 @@ pub(super) fn compile(server: &config::Server, findings: &mut Findings<'_>) -> S
         pingora,
         drain: Duration::from_secs(drain_seconds.unwrap_or(5)),
         state_dir,
+        user: user.clone(),
         body_memory,
     }
 }

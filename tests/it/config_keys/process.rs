@@ -47,6 +47,16 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "server.user",
+            settings: [("nobody", "good"), ("\"\"", "not the name of a user")],
+            observe: |user| {
+                let said = check(&offline(&format!("server: {{ user: {user} }}\n{PUBLIC}")));
+                // who it becomes is seen where it runs as root
+                let found = said.contains("not the name of a user");
+                if found { "not the name of a user" } else { "good" }.to_owned()
+            },
+        },
+        Row {
             key: "server.body_memory",
             settings: [("1mb", "503"), ("4mb", "200")],
             observe: |size| {

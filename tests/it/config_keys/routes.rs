@@ -55,6 +55,25 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "routes[].match.normalise",
+            settings: [
+                (
+                    "[dot_segments]",
+                    "allow path_empty_segment path_parameter path_encoded_syntax",
+                ),
+                (
+                    "[empty_segments, parameters, encoded_slashes]",
+                    "path_dot_segment allow allow allow",
+                ),
+            ],
+            observe: |repairs| {
+                let config = public(&format!("normalise: {repairs}, "), "").replace("path: /", "path: /a/b");
+                ["/a/./b", "/a//b", "/a;x/b", "/a%2fb"]
+                    .map(|path| explain(&config, &get(&format!("https://api.example{path}"))))
+                    .join(" ")
+            },
+        },
+        Row {
             key: "routes[].auth.jwt",
             settings: [("[main, other]", "allow"), ("other", "issuer_not_for_route")],
             observe: |issuers| explain(&protected(&format!("jwt: {issuers}")), &claiming(&json!({}))),

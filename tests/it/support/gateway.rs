@@ -35,9 +35,9 @@ pub struct Start {
     folder: Folder,
 }
 
-/// The binary under test.
+/// The binary under test: the one that was built with the tests, or `DURWARD_BINARY`, as for measuring an optimized one.
 pub fn binary() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_durward"))
+    Command::new(std::env::var_os("DURWARD_BINARY").unwrap_or(env!("CARGO_BIN_EXE_durward").into()))
 }
 
 /// `durward check` of a configuration in this folder: whether it is good, and what is said about it.
