@@ -24,6 +24,7 @@ mod content;
 mod credentials;
 mod demo;
 mod denials;
+mod discovery;
 mod forged;
 mod framing;
 mod golden;

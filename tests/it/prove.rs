@@ -460,7 +460,7 @@ fn prove_points_at_plain_http_at_routes_without_authorization_and_at_upstreams_w
         findings,
         [
             "127.0.0.1:8081 proxies plain HTTP: TLS ends at the load balancer",
-            "route `POST /v1/vehicles/{vin}/history` (line 17) authenticates but does not authorize: any valid token will do",
+            "route `POST /v1/vehicles/{vin}/history` (line 17) authenticates but does not authorize: any valid credential will do",
             "upstream `parts` is used by no route",
         ]
     );
