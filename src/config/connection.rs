@@ -15,7 +15,7 @@ pub struct Connections {
     /// Connections at once of one address; of one /64 with IPv6. Those of `trusted_proxies` are not counted so. Default: 2000.
     #[serde(default)]
     pub max_per_address: Option<u32>,
-    /// From accepting a connection to the end of its TLS handshake, 100ms to 1m. Default: 10s.
+    /// From accepting a connection to the end of its TLS handshake, 100ms to 50s. Default: 10s.
     #[serde(default)]
     pub handshake_timeout: Option<Span>,
     /// For the first byte of a connection, and then for the whole head of each request, 100ms to 10m. Default: 10s.

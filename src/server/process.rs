@@ -37,7 +37,7 @@ fn become_user(name: Option<&str>) -> io::Result<()> {
         if Uid::effective().is_root() {
             log::warn!(
                 target: "durward",
-                "runs as root: set `server.user`, or start it as a user with CAP_NET_BIND_SERVICE alone"
+                "stays root: set `server.user`, or start it as a user with CAP_NET_BIND_SERVICE alone"
             );
         }
         return Ok(());

@@ -53,13 +53,16 @@ fn reason(gateway: &Gateway, answer: &Answer) -> String {
     record["error.type"].as_str().unwrap_or("none").to_owned()
 }
 
+/// What an issuer answers.
+type Behaviour = Box<dyn Fn() -> Reply + Send + Sync>;
+
 // S53: closed, named, in time, and nobody else notices
 #[test]
 fn an_issuer_that_does_not_answer_as_it_should_is_not_the_clients_fault() {
     let keys = Keys::new("k1");
     let secret = Origin::answering(|_| json(&active(json!({}))));
     let elsewhere = format!("http://{}/", secret.address);
-    let behaviours: Vec<(&str, Box<dyn Fn() -> Reply + Send + Sync>)> = vec![
+    let behaviours: Vec<(&str, Behaviour)> = vec![
         (
             "slow",
             Box::new(|| json(&active(json!({}))).after(Duration::from_secs(5))),

@@ -117,7 +117,7 @@ fn frames_pass_in_both_directions_and_their_bytes_are_counted() {
     // an identity like any other request's
     let asked = sockets.heard().heads[0].to_ascii_lowercase();
     assert!(
-        asked.contains("\r\nx-user-id: ada\r\n") && !asked.contains("eve"),
+        asked.contains("\r\nx-user-id: ada\r\n") && !asked.contains(": eve\r\n"),
         "{asked}"
     );
     assert!(asked.contains("\r\nsec-websocket-protocol: v1\r\n"), "{asked}");

@@ -68,7 +68,13 @@ pub(super) fn compile(connections: &config::Connections, findings: &mut Findings
     let mut time = |key: &str, value, default: u64, most| {
         findings.duration(&at.key(key), value, Duration::from_secs(default), LEAST..=most)
     };
-    let handshake_timeout = time("handshake_timeout", *handshake_timeout, 10, MINUTE);
+    // after a minute Pingora gives up by itself, without saying why
+    let handshake_timeout = time(
+        "handshake_timeout",
+        *handshake_timeout,
+        10,
+        Duration::from_secs(50),
+    );
     let head_timeout = time("head_timeout", *head_timeout, 10, 10 * MINUTE);
     let idle_timeout = time("idle_timeout", *idle_timeout, 60, DAY);
     let body_grace = time("body_grace", *body_grace, 10, 10 * MINUTE);

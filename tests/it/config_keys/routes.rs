@@ -1,6 +1,6 @@
 //! `routes:`
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -148,9 +148,12 @@ pub fn rows() -> Vec<Row> {
                 let origin = Origin::start();
                 let gateway = uploading(&origin, &format!("body: {body}"));
                 let mut connection = gateway.client().connect();
-                // more than the route takes, and no end
-                connection.write(format!("{CHUNKED}b\r\n01234567890\r\n"));
-                assert_eq!(connection.answer().status, 413);
+                // a part, and no end
+                connection.write(format!("{CHUNKED}3\r\n012\r\n"));
+                let end = Instant::now() + Duration::from_secs(2);
+                while origin.begun() == 0 && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
                 format!("origin asked: {}", origin.begun())
             },
         },
