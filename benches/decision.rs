@@ -16,7 +16,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use criterion::{Criterion, criterion_group, criterion_main};
 use durward::clock::UnixTime;
-use durward::gates::authn::{KeysFrom, crypto, verdicts};
+use durward::gates::authn::introspection::Said;
+use durward::gates::authn::{KeysFrom, api_key, crypto, verdicts};
 use durward::gates::limits::window::{KEY, Windows};
 use durward::gateway::Gateway;
 use durward::gateway::compile::compile;
@@ -79,7 +80,13 @@ fn gateway(key: &PKey<Private>) -> Gateway {
         r#"
 version: 1
 listeners: [{{ address: "127.0.0.1:8443", plaintext: {{ reason: bench }} }}]
-issuers: {{ main: {{ issuer: "https://issuer.example/", audiences: [api], jwks: {{ inline: '{jwks}' }} }} }}
+issuers:
+  main:
+    issuer: "https://issuer.example/"
+    audiences: [api]
+    jwks: {{ inline: '{jwks}' }}
+    introspection: {{ url: "https://issuer.example/asked", client_id: us, client_secret: "${{env:PATH}}" }}
+keys: {{ partners: {{ file: partners.json }} }}
 flood: {{ per_address: 4000000000 }}
 limits:
   address: {{ rate: "65535/100ms", key: address }}
@@ -93,21 +100,57 @@ routes:
   - match: {{ methods: [GET], path: "/v1/vehicles/{{vin}}" }}
     auth: {{ jwt: main }}
     upstream: vehicles
+  - match: {{ methods: [GET], path: /key }}
+    auth: {{ api_key: partners, scopes: ["read:lien_info"] }}
+    limits: [address, client]
+    upstream: vehicles
+  - match: {{ methods: [GET], path: /asked }}
+    auth: {{ introspection: main, scopes: ["read:lien_info"] }}
+    limits: [address, client]
+    upstream: vehicles
+  - match: {{ methods: [GET], path: /both }}
+    auth: {{ all_of: [{{ jwt: main }}, {{ api_key: partners }}], scopes: ["read:lien_info"] }}
+    limits: [address, client]
+    upstream: vehicles
 "#
     );
-    let compiled = compile("bench.yaml", &yaml, &Sources::default());
+    let folder = std::env::temp_dir().join(format!("durward-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let digest: String = api_key::digest(api_key().as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let entry = json!({ "sha256": digest, "client": "acme", "scopes": ["read:lien_info"], "created": "2026-01-01T00:00:00Z" });
+    let file = json!({ "version": 1, "environment": "live", "keys": [entry] });
+    std::fs::write(folder.join("partners.json"), file.to_string()).unwrap();
+    let compiled = compile("bench.yaml", &yaml, &Sources::beside(&folder.join("bench.yaml")));
+    std::fs::remove_dir_all(&folder).unwrap();
     compiled
         .gateway
         .unwrap_or_else(|| panic!("{:?}", compiled.faults))
 }
 
+fn api_key() -> String {
+    api_key::compose("live", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")
+}
+
 fn ask(token: &str) -> Asked {
-    let uri: Uri = "/v1/vehicles/1HGCM82633A004352/liens?full=yes".parse().unwrap();
+    let bearer = format!("Bearer {token}");
+    ask_with(
+        "/v1/vehicles/1HGCM82633A004352/liens?full=yes",
+        &[("authorization", &bearer)],
+    )
+}
+
+fn ask_with(target: &str, credentials: &[(&'static str, &str)]) -> Asked {
+    let uri: Uri = target.parse().unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("host", "api.example".parse().unwrap());
     headers.insert("user-agent", "bench/1.0".parse().unwrap());
     headers.insert("accept", "application/json".parse().unwrap());
-    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    for (name, value) in credentials {
+        headers.insert(*name, value.parse().unwrap());
+    }
     let address = "203.0.113.9:4711".parse().unwrap();
     let peer = Peer {
         address: Some(address),
@@ -140,7 +183,13 @@ fn decisions(c: &mut Criterion) {
         KeysFrom::Given(keys) => Some(Arc::clone(keys)),
         KeysFrom::Url(_) | KeysFrom::Nowhere => None,
     };
-    let world = Recorded::new(&gateway, UnixTime::from_seconds(NOW + 1), vec![keys], 1);
+    let said = json!({
+        "active": true, "aud": "api", "sub": "ada", "exp": NOW + 300, "scope": "openid profile read:lien_info",
+        "roles": ["clerk", "auditor"],
+    });
+    let said = Said::parse(said.to_string().as_bytes()).unwrap();
+    let mut world = Recorded::new(&gateway, UnixTime::from_seconds(NOW + 1), vec![keys], 1);
+    world.said = vec![Some(Arc::new(said))];
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let admit = |asked: &Asked| runtime.block_on(gateway.admit(asked, &world, &mut Trace::default()));
 
@@ -155,8 +204,36 @@ fn decisions(c: &mut Criterion) {
     );
     assert!(allocated.count_total <= 2, "design.md section 8");
 
+    let good = format!("Bearer {}", token(&key, "ada"));
+    let by_key = ask_with("/key", &[("x-api-key", &api_key())]);
+    let asked_about = ask_with(
+        "/asked",
+        &[("authorization", "Bearer 4f6b4c5e9b1d0123456789abcdef")],
+    );
+    let by_both = ask_with("/both", &[("authorization", &good), ("x-api-key", &api_key())]);
+    for (what, asked) in [
+        ("API key", &by_key),
+        ("introspection", &asked_about),
+        ("all_of token and API key", &by_both),
+    ] {
+        assert!(admit(asked).is_ok(), "{what}");
+        let allocated = allocation_counter::measure(|| {
+            let _ = black_box(admit(black_box(asked)));
+        });
+        println!(
+            "admit, {what}, allowed: {} heap allocations",
+            allocated.count_total
+        );
+        assert!(allocated.count_total <= 2, "design.md section 8");
+    }
+
     let mut group = c.benchmark_group("admit");
     group.bench_function("warm token", |b| b.iter(|| admit(black_box(&request))));
+    group.bench_function("API key", |b| b.iter(|| admit(black_box(&by_key))));
+    group.bench_function("introspected token", |b| {
+        b.iter(|| admit(black_box(&asked_about)))
+    });
+    group.bench_function("token and API key", |b| b.iter(|| admit(black_box(&by_both))));
     let many: Vec<Asked> = (0..1000)
         .map(|n| ask(&token(&key, &format!("user-{n}"))))
         .collect();

@@ -20,7 +20,7 @@ use crate::denial::{ContentError, Denial, UpstreamError};
 use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::content::BodyPlan;
 use crate::head::Malformed;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::listener::Fault;
 use crate::pipeline::Admitted;
 
@@ -97,7 +97,9 @@ fn leave_until(now: Instant, ctx: &RequestCtx) -> Option<Instant> {
     let Identity::Client(client) = ctx.admitted()?.identity() else {
         return None;
     };
-    now.checked_add(client.until.saturating_since(UnixTime::of_system()))
+    // an API key need not end
+    let until = Some(client.until).filter(|until| *until < UnixTime::MAX)?;
+    now.checked_add(until.saturating_since(UnixTime::of_system()))
 }
 
 /// Makes the request what was authorised: canonical target, our identity headers and nobody else's.
@@ -255,7 +257,7 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
         ErrorSource::Downstream => match etype {
             _ if *etype == ENDED => match ctx.place.held {
                 Some(Kind::WebSocket | Kind::Events) => None,
-                _ => Some(Denial::Unauthenticated(AuthnError::TokenExpired, Schemes::BEARER)),
+                _ => Some(expired(ctx)),
             },
             // a client that leaves, or does not take its answer, is never counted against the upstream
             ErrorType::ReadError
@@ -289,6 +291,16 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
             _ if error.esource() == &ErrorSource::Upstream => Denial::Upstream(UpstreamError::Broken),
             _ => Denial::Internal,
         }),
+    }
+}
+
+/// What admitted the request has come to its end while it was under way.
+fn expired(ctx: &RequestCtx) -> Denial {
+    match ctx.admitted().map(Admitted::identity) {
+        Some(Identity::Client(client)) if client.kind == identity::Kind::ApiKey => {
+            Denial::Unauthenticated(AuthnError::ApiKeyExpired, Schemes::API_KEY)
+        }
+        _ => Denial::Unauthenticated(AuthnError::TokenExpired, Schemes::BEARER),
     }
 }
 

@@ -154,7 +154,7 @@ pub fn tls_fields(facts: &TlsFacts) -> Box<str> {
     })
 }
 
-/// How records name a verified caller: subject, role values, OAuth client, and the name of the issuer.
+/// How records name a verified caller: subject, role values, OAuth client, and the name of the issuer or ring of keys.
 #[must_use]
 pub fn caller_fields(client: &Client) -> Box<str> {
     fields(|object| {

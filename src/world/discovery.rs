@@ -51,8 +51,10 @@ impl Discovery {
             None => return Err("metadata without an issuer".to_owned()),
         }
         let keys = document.get("jwks_uri").and_then(Value::as_str);
-        keys.and_then(|keys| keys.parse().ok())
-            .filter(is_safe)
+        // metadata of elsewhere have nothing to say about services of this machine
+        let is_local = self.documents.iter().all(|url| url.scheme_str() == Some("http"));
+        keys.and_then(|keys| keys.parse::<Uri>().ok())
+            .filter(|url| is_safe(url) && (is_local || url.scheme_str() == Some("https")))
             .ok_or_else(|| format!("metadata whose jwks_uri is not an https URL: {keys:?}"))
     }
 }
@@ -131,6 +133,7 @@ mod tests {
             r#"{"jwks_uri":"https://keys.example/set"}"#,
             r#"{"issuer":"https://id.example/"}"#,
             r#"{"issuer":"https://id.example/","jwks_uri":"http://169.254.169.254/latest"}"#,
+            r#"{"issuer":"https://id.example/","jwks_uri":"http://127.0.0.1:9100/metrics"}"#,
             r#"{"issuer":"https://id.example/","jwks_uri":"file:///etc/passwd"}"#,
             r#"{"issuer":"https://id.example/","jwks_uri":"/set"}"#,
             "<html>",

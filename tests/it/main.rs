@@ -25,6 +25,7 @@ mod content;
 mod credentials;
 mod demo;
 mod denials;
+mod discovery;
 mod explained;
 mod forged;
 mod framing;

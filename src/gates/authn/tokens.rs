@@ -182,8 +182,6 @@ async fn asked_about<W: World>(
         Introspected::Said(said) => said,
         Introspected::Unavailable(retry) => return Err(Refusal::Unavailable(retry)),
     };
-    // waiting took its time
-    let now = world.now();
     let judged = introspection::verify(&issuer.jwt, settings, &said, now);
     let (expires, span) = match &judged {
         Ok(verified) => (verified.expires, settings.cache),
