@@ -140,8 +140,18 @@ pub enum UpstreamError {
     ConnectTimeout,
     /// The connection was refused or broke while it was made.
     ConnectFailed,
-    /// The certificate or the TLS handshake was not acceptable.
+    /// The TLS handshake failed.
     Tls,
+    /// Its certificate is by nobody who is trusted.
+    Untrusted,
+    /// Its certificate is for another name.
+    Name,
+    /// Its certificate, or one that vouches for it, is no longer or not yet good.
+    Expired,
+    /// Its certificate is good, and none of the chain's keys is pinned.
+    Pin,
+    /// The version of TLS, or the suite, will not do.
+    Weak,
     /// No answer within the deadline.
     Timeout,
     /// The connection broke before the answer was complete.
@@ -261,6 +271,11 @@ impl Denial {
                 UpstreamError::ConnectTimeout | UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
                 UpstreamError::ConnectFailed
                 | UpstreamError::Tls
+                | UpstreamError::Untrusted
+                | UpstreamError::Name
+                | UpstreamError::Expired
+                | UpstreamError::Pin
+                | UpstreamError::Weak
                 | UpstreamError::Broken
                 | UpstreamError::Malformed => StatusCode::BAD_GATEWAY,
                 UpstreamError::Failed(status) => {
@@ -319,6 +334,11 @@ impl Denial {
                 UpstreamError::ConnectTimeout => "upstream_connect_timeout",
                 UpstreamError::ConnectFailed => "upstream_connect_failed",
                 UpstreamError::Tls => "upstream_tls",
+                UpstreamError::Untrusted => "upstream_certificate_untrusted",
+                UpstreamError::Name => "upstream_certificate_name",
+                UpstreamError::Expired => "upstream_certificate_expired",
+                UpstreamError::Pin => "upstream_pin_mismatch",
+                UpstreamError::Weak => "upstream_tls_weak",
                 UpstreamError::Timeout => "upstream_timeout",
                 UpstreamError::Broken => "upstream_broken",
                 UpstreamError::Malformed => "upstream_malformed",
@@ -350,6 +370,11 @@ impl Denial {
                 UpstreamError::Unresolved
                 | UpstreamError::ConnectFailed
                 | UpstreamError::Tls
+                | UpstreamError::Untrusted
+                | UpstreamError::Name
+                | UpstreamError::Expired
+                | UpstreamError::Pin
+                | UpstreamError::Weak
                 | UpstreamError::Broken
                 | UpstreamError::Malformed => "upstream_unavailable",
                 UpstreamError::Failed(_) => "upstream_failed",

@@ -100,6 +100,9 @@ pub struct Config {
     /// The services behind the gateway, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Pins (see `upstreams.*.tls.pins`) of every upstream over TLS that has none of its own. Default: none.
+    #[serde(default)]
+    pub upstream_pins: Vec<Text>,
     /// What routes ask for beyond a credential, by name.
     #[serde(default)]
     pub conditions: BTreeMap<String, Condition>,

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::scalar::{Span, Text};
+use super::listener::TlsVersion;
+use super::scalar::{Secret, Span, Text};
 
 /// A service behind the gateway.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -60,6 +61,24 @@ pub struct UpstreamTls {
     /// PEM file of the CAs that may have issued it. Default: the system's.
     #[serde(default)]
     pub ca: Option<Text>,
+    /// PEM file of the certificate, and its chain, that is shown to a service which asks for one.
+    #[serde(default)]
+    pub cert: Option<Text>,
+    /// PEM file of its key.
+    #[serde(default)]
+    pub key: Option<Text>,
+    /// Its key in PEM, where it is kept elsewhere.
+    #[serde(default)]
+    pub key_pem: Option<Secret>,
+    /// SHA-256 of public keys (`sha256/BASE64`), one of which has to be in the service's verified chain. Default: `upstream_pins`.
+    #[serde(default)]
+    pub pins: Option<Vec<Text>>,
+    /// Lowest version. Default: 1.2.
+    #[serde(default)]
+    pub min_version: Option<TlsVersion>,
+    /// TLS 1.2 suites (OpenSSL's names) that will do. Default: ECDHE with AES-GCM.
+    #[serde(default)]
+    pub ciphers: Option<Vec<String>>,
 }
 
 /// Deadlines of a request to an upstream.

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::upstream::balance::Schedule;
     use crate::upstream::resolve::Named;
-    use crate::upstream::{Target, Timeouts, Tls};
+    use crate::upstream::{Diagnosis, Target, Timeouts, Tls};
 
     // S39
     #[test]
@@ -255,7 +255,12 @@ mod tests {
             tls: Some(Tls {
                 server_name: "vehicles.internal".to_owned(),
                 ca: None,
+                client: None,
+                pins: [].into(),
+                tls12: true,
+                suites: [].into(),
                 group_key: 1,
+                diagnosis: Diagnosis::default(),
             }),
             timeouts: Timeouts {
                 connect: second,

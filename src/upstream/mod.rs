@@ -1,16 +1,18 @@
 //! The services behind the gateway: their addresses, whose turn it is, and how they are spoken to.
 
 pub mod balance;
+mod diagnosis;
 pub mod resolve;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openssl::x509::X509;
-
 use balance::Schedule;
+pub use diagnosis::Diagnosis;
 use resolve::Named;
+pub use tls::Tls;
 
 /// A compiled upstream.
 #[derive(Debug)]
@@ -40,17 +42,6 @@ pub enum Target {
     Fixed(SocketAddr),
     /// Looked up in the background.
     Named(Named),
-}
-
-/// TLS towards an upstream; the certificate and its name are always verified.
-#[derive(Debug)]
-pub struct Tls {
-    /// Name that the certificate must bear, sent as SNI. Never empty: without it Pingora verifies nothing.
-    pub server_name: String,
-    /// CAs that may have issued it; none: the system's.
-    pub ca: Option<Arc<Box<[X509]>>>,
-    /// Keeps pooled connections of different trust apart: Pingora's own key ignores the CA.
-    pub group_key: u64,
 }
 
 /// Deadlines of one request.
@@ -135,7 +126,9 @@ impl Upstream {
 }
 
 impl Target {
-    fn address(&self) -> Option<SocketAddr> {
+    /// Where it is; of several addresses the next.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Target::Fixed(address) => Some(*address),
             Target::Named(named) => named.next(),

@@ -53,3 +53,4 @@ mod status;
 mod streams;
 mod transport;
 mod upstream;
+mod upstream_tls;

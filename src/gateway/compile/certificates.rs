@@ -96,7 +96,7 @@ pub(super) fn certificates(at: &ConfigPath, pem: &str, findings: &mut Findings<'
     }
 }
 
-fn key_file(at: &ConfigPath, name: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
+pub(super) fn key_file(at: &ConfigPath, name: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
     if findings
         .sources()
         .is_readable_by_others(std::path::Path::new(name))
@@ -111,7 +111,7 @@ fn key_file(at: &ConfigPath, name: &str, findings: &mut Findings<'_>) -> Option<
     private_key(at, &pem, findings)
 }
 
-fn private_key(at: &ConfigPath, pem: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
+pub(super) fn private_key(at: &ConfigPath, pem: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
     let key = PKey::private_key_from_pem(pem.as_bytes()).ok();
     if key.is_none() {
         // OpenSSL's own words could quote the key

@@ -21,6 +21,7 @@ mod server;
 mod tests;
 mod unused;
 mod upgrades;
+mod upstream_tls;
 mod upstreams;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -130,6 +131,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         flood,
         limits,
         upstreams,
+        upstream_pins,
         conditions,
         countries,
         defaults,
@@ -165,7 +167,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let identity_headers = identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header));
     let flood = limits::flood(&flood, findings);
     let compiled_limits = limits::compile(&limits, findings);
-    let compiled_upstreams = upstreams::compile(&upstreams, findings);
+    let compiled_upstreams = upstreams::compile(&upstreams, &upstream_pins, findings);
     let database = conditions::database(countries.as_ref(), findings);
     let conditions = conditions::compile(
         &conditions,

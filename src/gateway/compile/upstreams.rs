@@ -1,20 +1,19 @@
 //! `upstreams:`
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::certificates::certificates;
 use super::findings::Findings;
+use super::upstream_tls;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
-use crate::config::{self, ErrorBodies, UpstreamTls, WeightedTarget};
+use crate::config::{self, ErrorBodies, WeightedTarget};
 use crate::head::is_host_name;
 use crate::upstream::balance::Schedule;
 use crate::upstream::resolve::Named;
-use crate::upstream::{Target, Timeouts, Tls, Upstream};
+use crate::upstream::tls::Pin;
+use crate::upstream::{Target, Timeouts, Upstream};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -22,12 +21,14 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn compile(
     upstreams: &BTreeMap<String, config::Upstream>,
+    pins: &[Text],
     findings: &mut Findings<'_>,
 ) -> Vec<Upstream> {
+    let pins = upstream_tls::pins(&ConfigPath::root().key("upstream_pins"), pins, findings);
     let root = ConfigPath::root().key("upstreams");
     upstreams
         .iter()
-        .filter_map(|(name, upstream)| self::upstream(&root.key(name), name, upstream, findings))
+        .filter_map(|(name, upstream)| self::upstream(&root.key(name), name, upstream, &pins, findings))
         .collect()
 }
 
@@ -35,6 +36,7 @@ fn upstream(
     at: &ConfigPath,
     name: &str,
     upstream: &config::Upstream,
+    pins: &[Pin],
     findings: &mut Findings<'_>,
 ) -> Option<Upstream> {
     let config::Upstream {
@@ -70,7 +72,7 @@ fn upstream(
     }
     let tls = match tls {
         None => None,
-        Some(tls) => Some(self::tls(&at.key("tls"), name, tls, findings)?),
+        Some(tls) => Some(upstream_tls::compile(&at.key("tls"), name, tls, pins, findings)?),
     };
     Some(Upstream {
         name: name.into(),
@@ -97,36 +99,6 @@ fn target(at: &ConfigPath, text: &Text, findings: &mut Findings<'_>) -> Option<T
         return None;
     }
     Some(Target::Named(Named::new(text)))
-}
-
-fn tls(at: &ConfigPath, upstream: &str, tls: &UpstreamTls, findings: &mut Findings<'_>) -> Option<Tls> {
-    let UpstreamTls { server_name, ca } = tls;
-    let at_name = at.key("server_name");
-    let server_name = findings.text(&at_name, server_name)?;
-    if !is_host_name(&server_name) || server_name.parse::<std::net::IpAddr>().is_ok() {
-        findings.error(
-            &at_name,
-            format!("`{server_name}` is not a DNS name"),
-            "the certificate is verified against it; addresses cannot be",
-        );
-        return None;
-    }
-    let mut trust = DefaultHasher::new();
-    (upstream, &server_name).hash(&mut trust);
-    let ca = match ca {
-        None => None,
-        Some(ca) => {
-            let at = at.key("ca");
-            let pem = findings.file(&at, ca)?;
-            pem.hash(&mut trust);
-            Some(Arc::new(certificates(&at, &pem, findings)?.into_boxed_slice()))
-        }
-    };
-    Some(Tls {
-        server_name,
-        ca,
-        group_key: trust.finish(),
-    })
 }
 
 fn timeouts(at: &ConfigPath, timeouts: &config::Timeouts, findings: &mut Findings<'_>) -> Timeouts {

@@ -4,9 +4,12 @@ use std::io::copy;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use openssl::ssl::SslVersion;
+
 use super::Row;
 use super::observe::running;
 use crate::support::{Authority, Gateway, Origin, Reply, refusing_address};
+use crate::upstream_tls::{demanding, pin};
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -27,13 +30,77 @@ pub fn rows() -> Vec<Row> {
         },
         Row {
             key: "upstreams.*.tls.server_name",
-            settings: [("svc.internal", "200"), ("other.internal", "502 upstream_tls")],
+            settings: [
+                ("svc.internal", "200"),
+                ("other.internal", "502 upstream_certificate_name"),
+            ],
             observe: |name| over_tls(name, "its.pem"),
         },
         Row {
             key: "upstreams.*.tls.ca",
-            settings: [("its.pem", "200"), ("another.pem", "502 upstream_tls")],
+            settings: [
+                ("its.pem", "200"),
+                ("another.pem", "502 upstream_certificate_untrusted"),
+            ],
             observe: |ca| over_tls("svc.internal", ca),
+        },
+        Row {
+            key: "upstream_pins",
+            settings: [("ITS", "200"), ("ANOTHER", "502 upstream_pin_mismatch")],
+            observe: |pin| pinned("", pin),
+        },
+        Row {
+            key: "upstreams.*.tls.pins",
+            settings: [("ITS", "200"), ("ANOTHER", "502 upstream_pin_mismatch")],
+            observe: |pin| pinned(pin, "ANOTHER"),
+        },
+        Row {
+            key: "upstreams.*.tls.cert",
+            settings: [
+                ("cert: known/tls.crt, key: known/tls.key", "200"),
+                ("", "502 upstream_broken"),
+            ],
+            observe: showing,
+        },
+        Row {
+            key: "upstreams.*.tls.key",
+            settings: [
+                ("cert: known/tls.crt, key: known/tls.key", "200"),
+                (
+                    "cert: unknown/tls.crt, key: unknown/tls.key",
+                    "502 upstream_broken",
+                ),
+            ],
+            observe: showing,
+        },
+        Row {
+            key: "upstreams.*.tls.key_pem",
+            settings: [
+                ("cert: known/tls.crt, key_pem: \"${file:known/tls.key}\"", "200"),
+                (
+                    "cert: unknown/tls.crt, key_pem: \"${file:unknown/tls.key}\"",
+                    "502 upstream_broken",
+                ),
+            ],
+            observe: showing,
+        },
+        Row {
+            key: "upstreams.*.tls.min_version",
+            settings: [("\"1.2\"", "200"), ("\"1.3\"", "502 upstream_tls_weak")],
+            observe: |version| {
+                over_tls12(
+                    "ECDHE-ECDSA-AES128-GCM-SHA256",
+                    &format!("min_version: {version}"),
+                )
+            },
+        },
+        Row {
+            key: "upstreams.*.tls.ciphers",
+            settings: [
+                ("ECDHE-ECDSA-AES256-GCM-SHA384", "200"),
+                ("ECDHE-ECDSA-AES128-GCM-SHA256", "502 upstream_tls_weak"),
+            ],
+            observe: |suite| over_tls12("ECDHE-ECDSA-AES256-GCM-SHA384", &format!("ciphers: [{suite}]")),
         },
         Row {
             // the handshake is a part of connecting, and this one does not come to its end in time
@@ -182,6 +249,69 @@ fn over_tls(server_name: &str, ca: &str) -> String {
     let gateway = Gateway::with(&service(&keys))
         .file("its.pem", authority.pem())
         .file("another.pem", Authority::new().pem())
+        .start();
+    outcome(&gateway, "")
+}
+
+/// A service with pins of its own, or none, and pins of everyone's; `ITS` and `ANOTHER` stand for keys.
+fn pinned(own: &str, everyones: &str) -> String {
+    let authority = Authority::new();
+    let leaf = authority.leaf(&["svc.internal"]);
+    let origin = Origin::tls(&leaf.certificate, &leaf.key, |_| Reply::ok());
+    let own = match own {
+        "" => String::new(),
+        own => format!(", pins: [{own}]"),
+    };
+    let keys = format!(
+        "targets: [\"{}\"], tls: {{ server_name: svc.internal, ca: ca.pem{own} }}",
+        origin.address
+    );
+    let another = pin(&authority.leaf(&["svc.internal"]).certificate);
+    let yaml = format!("upstream_pins: [{everyones}]\n{}", service(&keys))
+        .replace("ITS", &pin(&leaf.certificate))
+        .replace("ANOTHER", &another);
+    let gateway = Gateway::with(&yaml).file("ca.pem", authority.pem()).start();
+    outcome(&gateway, "")
+}
+
+/// A service that asks for a certificate by an authority of its own; `known` is by it.
+fn showing(keys: &str) -> String {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let leaf = authority.leaf(&["svc.internal"]);
+    let origin = Origin::tls_with(&leaf.certificate, &leaf.key, |_| Reply::ok(), demanding(&clients));
+    let keys = format!(
+        "targets: [\"{}\"], tls: {{ server_name: svc.internal, ca: ca.pem, {keys} }}",
+        origin.address
+    );
+    let gateway = Gateway::with(&service(&keys))
+        .file("ca.pem", authority.pem())
+        .installed("known", &clients.leaf(&["gateway.internal"]))
+        .installed("unknown", &authority.leaf(&["gateway.internal"]))
+        .start();
+    let outcome = outcome(&gateway, "");
+    // the service's refusal may arrive while the request is still being written
+    outcome.replace("upstream_tls", "upstream_broken")
+}
+
+/// A service that knows only TLS 1.2 with this suite.
+fn over_tls12(suite: &str, keys: &str) -> String {
+    let authority = Authority::new();
+    let leaf = authority.leaf(&["svc.internal"]);
+    let origin = Origin::tls_with(
+        &leaf.certificate,
+        &leaf.key,
+        |_| Reply::ok(),
+        |acceptor| {
+            acceptor.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+            acceptor.set_cipher_list(suite).unwrap();
+        },
+    );
+    let keys = format!(
+        "targets: [\"{}\"], tls: {{ server_name: svc.internal, ca: ca.pem, {keys} }}",
+        origin.address
+    );
+    let gateway = Gateway::with(&service(&keys))
+        .file("ca.pem", authority.pem())
         .start();
     outcome(&gateway, "")
 }

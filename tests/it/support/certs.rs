@@ -77,6 +77,11 @@ impl Authority {
 
     /// The same for this key.
     pub fn leaf_of(&self, key: &PKey<Private>, names: &[&str]) -> Leaf {
+        self.leaf_until(key, names, 2 * 86_400)
+    }
+
+    /// The same, good for so many seconds from now, for servers and clients.
+    pub fn leaf_until(&self, key: &PKey<Private>, names: &[&str], seconds: i64) -> Leaf {
         let mut builder = builder(names[0], key);
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
         let mut san = SubjectAlternativeName::new();
@@ -92,7 +97,16 @@ impl Authority {
             .unwrap();
         builder.append_extension(san).unwrap();
         builder
-            .append_extension(ExtendedKeyUsage::new().server_auth().build().unwrap())
+            .append_extension(
+                ExtendedKeyUsage::new()
+                    .server_auth()
+                    .client_auth()
+                    .build()
+                    .unwrap(),
+            )
+            .unwrap();
+        builder
+            .set_not_after(&Asn1Time::from_unix(super::issuer::now() as i64 + seconds).unwrap())
             .unwrap();
         builder.sign(&self.key, MessageDigest::sha256()).unwrap();
         Leaf {

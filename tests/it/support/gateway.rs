@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::certs::Leaf;
 use super::{Authority, Client, Folder, free_address};
 
 /// A running gateway with one TLS listener for `localhost` and `api.example`, ended with the value.
@@ -171,6 +172,12 @@ impl Start {
     /// A file beside the configuration.
     pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Start {
         self.folder.write(name, contents);
+        self
+    }
+
+    /// A certificate and its key in a folder beside the configuration.
+    pub fn installed(self, dir: &str, leaf: &Leaf) -> Start {
+        leaf.install(&self.folder, dir);
         self
     }
 

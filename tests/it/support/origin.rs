@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod};
+
 /// A request as the origin got it.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -122,7 +124,16 @@ impl Origin {
         key: &[u8],
         behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Origin {
-        use openssl::ssl::{SslAcceptor, SslMethod};
+        Origin::tls_with(certificate, key, behaviour, |_| {})
+    }
+
+    /// The same, with something else about its TLS.
+    pub fn tls_with(
+        certificate: &[u8],
+        key: &[u8],
+        behaviour: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+        change: impl FnOnce(&mut SslAcceptorBuilder),
+    ) -> Origin {
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         acceptor
             .set_certificate(&openssl::x509::X509::from_pem(certificate).unwrap())
@@ -130,6 +141,7 @@ impl Origin {
         acceptor
             .set_private_key(&openssl::pkey::PKey::private_key_from_pem(key).unwrap())
             .unwrap();
+        change(&mut acceptor);
         let acceptor = acceptor.build();
         Origin::serving(any_port(), behaviour, move |stream| acceptor.accept(stream).ok())
     }
