@@ -8,6 +8,7 @@ mod keys;
 mod logging;
 mod prove;
 mod run;
+mod seal;
 mod status;
 mod test;
 mod upgrade;
@@ -16,12 +17,14 @@ mod version;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::fault::{Fault, Severity};
 use crate::gateway::Gateway;
 use crate::gateway::compile::{Compiled, load};
+use crate::secrets::keeper::Keeper;
 
 /// An API security gateway that can prove what it lets through
 #[derive(Debug, Parser)]
@@ -41,11 +44,13 @@ enum Verb {
     Status(status::Status),
     /// Check a configuration: everything that is wrong with it, at once
     #[command(alias = "validate")]
-    Check(File),
+    Check(check::Check),
     /// List every way in without a credential, and the layers of each route
     Prove(prove::Prove),
     /// Show how a decision came about: of a refused request, by its id, or offline of one that is described
     Explain(explain::Explain),
+    /// Seal a secret into a file, for `${sealed:FILE}`
+    Seal(seal::Seal),
     /// Make, list and take back API keys
     Keys(keys::Keys),
     /// Run the tests that stand in the configuration
@@ -78,9 +83,10 @@ pub fn main() -> ExitCode {
     logging::start();
     let outcome = match Cli::parse().verb {
         Verb::Run(run) => run::run(&run),
+        Verb::Seal(seal) => seal.run(),
         Verb::Upgrade(file) => upgrade::upgrade(&file),
         Verb::Status(status) => status.run(),
-        Verb::Check(file) => check::check(&file),
+        Verb::Check(check) => check.run(),
         Verb::Prove(prove) => prove.run(),
         Verb::Explain(explain) => explain.run(),
         Verb::Keys(keys) => keys.run(),
@@ -102,12 +108,12 @@ pub fn main() -> ExitCode {
 
 /// The compiled file; `None` after its faults were printed.
 fn gateway(file: &File) -> io::Result<Option<Gateway>> {
-    Ok(compiled(file)?.gateway)
+    Ok(compiled(file, None)?.gateway)
 }
 
-/// The same, with the files that were read for it.
-fn compiled(file: &File) -> io::Result<Compiled> {
-    let compiled = load(&file.config, Vec::new()).map_err(|why| {
+/// The same, with the files that were read for it. Stores of secrets are asked only for a keeper.
+fn compiled(file: &File, keeper: Option<&Arc<Keeper>>) -> io::Result<Compiled> {
+    let compiled = load(&file.config, keeper).map_err(|why| {
         io::Error::new(
             why.kind(),
             format!("cannot read {}: {why}", file.config.display()),

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,6 +13,7 @@ use crate::demo::{self, Demo};
 use crate::gateway::compile::compile;
 use crate::running::reload::Watched;
 use crate::secrets::Sources;
+use crate::secrets::keeper::Keeper;
 use crate::server;
 
 /// The gateway.
@@ -26,12 +28,14 @@ pub(super) struct Run {
 
 pub(super) fn run(run: &Run) -> io::Result<ExitCode> {
     let Run { file, upgrade } = run;
-    let compiled = compiled(file)?;
+    let keeper = Arc::new(Keeper::default());
+    let compiled = compiled(file, Some(&keeper))?;
     let Some(gateway) = compiled.gateway else {
         return Ok(ExitCode::FAILURE);
     };
     log::info!(target: "durward", "runs {} ({})", file.config.display(), gateway.hash);
-    let watched = Watched::new(file.config.clone(), &compiled.read);
+    keeper.adopt(compiled.secrets);
+    let watched = Watched::new(file.config.clone(), &compiled.read, keeper);
     server::run(
         gateway,
         server::Options {

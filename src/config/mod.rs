@@ -29,6 +29,7 @@ mod listener;
 mod observe;
 mod policy_test;
 mod route;
+mod secrets;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ pub use policy_test::PolicyTest;
 pub use route::{
     Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
 };
+pub use secrets::{AppRole, AwsSm, Kubernetes, Secrets, Vault, VaultAuth};
 pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
 
 use scalar::{Size, Text};
@@ -65,6 +67,9 @@ pub struct Config {
     /// Threads and shutdown, handed to Pingora's own server settings.
     #[serde(default)]
     pub server: Server,
+    /// Where secrets are kept that are neither in files nor in the environment.
+    #[serde(default)]
+    pub secrets: Secrets,
     /// Where metrics, health and status are served. Never on a public address.
     #[serde(default)]
     pub admin: Admin,

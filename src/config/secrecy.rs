@@ -34,7 +34,9 @@ pub(super) fn looks_secret(key: &str) -> bool {
 pub(super) fn is_reference(value: &str) -> bool {
     let inner = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     inner.is_some_and(|inner| {
-        (inner.starts_with("env:") || inner.starts_with("file:"))
+        ["env:", "file:", "sealed:", "vault:", "aws-sm:"]
+            .iter()
+            .any(|kind| inner.starts_with(kind))
             && !inner.contains(['{', '}', '$'])
             && !inner.contains(":-")
     })
@@ -119,13 +121,21 @@ mod tests {
 
     #[test]
     fn only_a_bare_reference_may_be_shown() {
-        assert!(is_reference("${env:NAME}") && is_reference("${file:/run/x}"));
+        for reference in [
+            "${env:NAME}",
+            "${file:/run/x}",
+            "${sealed:x}",
+            "${vault:x#y}",
+            "${aws-sm:x}",
+        ] {
+            assert!(is_reference(reference), "{reference}");
+        }
         for value in [
             "hunter2",
             "${env:X:-hunter2}",
             "hunter2${env:X}",
             "${env:X}${env:Y}",
-            "${vault:x}",
+            "${other:x}",
         ] {
             assert!(!is_reference(value), "{value}");
         }

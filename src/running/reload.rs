@@ -4,12 +4,14 @@
 //! cannot change, the old one keeps running and says so.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::live::{Live, Reload};
 use crate::clock::UnixTime;
 use crate::config::fault::Severity;
 use crate::gateway::compile::load;
 use crate::gateway::{Gateway, Purpose};
+use crate::secrets::keeper::Keeper;
 
 /// A configuration file and what came of it.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub struct Watched {
     file: PathBuf,
     /// Of everything that was read when it was last compiled.
     fingerprint: Fingerprint,
+    keeper: Arc<Keeper>,
 }
 
 /// Identifies the contents of some files.
@@ -38,25 +41,35 @@ impl Fingerprint {
 impl Watched {
     /// A file that was compiled just now, with the files that it names.
     #[must_use]
-    pub fn new(file: PathBuf, read: &[PathBuf]) -> Watched {
+    pub fn new(file: PathBuf, read: &[PathBuf], keeper: Arc<Keeper>) -> Watched {
         let fingerprint = Fingerprint::of(
             [file.as_path()]
                 .into_iter()
                 .chain(read.iter().map(PathBuf::as_path)),
         );
-        Watched { file, fingerprint }
+        Watched {
+            file,
+            fingerprint,
+            keeper,
+        }
     }
 
-    /// Whether the file, or one that it names, holds something else than when it was last compiled.
+    /// Who keeps its secrets.
+    #[must_use]
+    pub fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
+    }
+
+    /// Whether the file, one that it names, or a secret in a store is something else than when it was last compiled.
     #[must_use]
     pub fn has_changed(&self) -> bool {
-        !self.fingerprint.is_current()
+        self.keeper.take_changed() || !self.fingerprint.is_current()
     }
 
     /// Compiles the file anew and runs it from now on, if it is good. Says in the log and in the status what came of it.
     pub fn reload(&mut self, live: &Live) {
         let at = UnixTime::of_system();
-        let compiled = match load(&self.file, Vec::new()) {
+        let compiled = match load(&self.file, Some(&self.keeper)) {
             Ok(compiled) => compiled,
             Err(why) => {
                 let fault = format!("{}: {why}", self.file.display());
@@ -91,6 +104,7 @@ impl Watched {
                         faults,
                     });
                     log::info!(target: "durward::reload", "runs {} from now on", gateway.hash);
+                    self.keeper.adopt(compiled.secrets);
                     return live.exchange(gateway);
                 } else {
                     let file = self.file.display();
@@ -100,6 +114,7 @@ impl Watched {
             None if faults.is_empty() => faults.push(format!("{}: not good", self.file.display())),
             None => {}
         }
+        self.keeper.decline(&compiled.secrets);
         for fault in &faults {
             log::error!(target: "durward::reload", "the running configuration stays: {fault}");
         }

@@ -1,6 +1,7 @@
 //! Puts the parts together under Pingora. The only place that starts services.
 
 mod process;
+mod secrets;
 mod shutdown;
 pub mod state;
 
@@ -102,6 +103,8 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
     ));
     server.add_service(background_service("names", KeepNames { live: live.clone() }));
     if let Some(watched) = options.watched {
+        let keeper = watched.keeper().clone();
+        server.add_service(background_service("secrets", secrets::KeepSecrets(keeper)));
         let reloads = Reloads {
             live,
             watched: Mutex::new(watched),

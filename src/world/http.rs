@@ -74,6 +74,23 @@ impl Asker {
         })
     }
 
+    /// Asks once, and returns what is answered: the status and at most `limit` bytes. Whoever calls it sets a deadline.
+    ///
+    /// # Errors
+    /// No connection, or more than `limit` bytes.
+    pub async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
+        let answer = self.client.request(request).await;
+        let answer = answer.map_err(|e| FetchError::Connect(describe(&e)))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), limit).collect().await;
+        let body = body.map_err(|e| FetchError::Body(e.to_string()))?;
+        Ok((status, body.to_bytes()))
+    }
+
     /// Asks once, and returns the JSON text of an answer of at most `limit` bytes. Whoever calls it sets a deadline.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod policy_tests;
 mod process;
 mod routes;
 pub mod schema;
+mod secrets;
 mod sockets;
 mod upstreams;
 
@@ -50,9 +51,10 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 10] {
+fn groups() -> [fn() -> Vec<Row>; 11] {
     [
         process::rows,
+        secrets::rows,
         sockets::rows,
         connections::rows,
         callers::rows,
@@ -87,6 +89,11 @@ fn every_key_of_the_schema_has_a_row_and_every_row_a_key() {
 #[test]
 fn keys_of_the_process_matter() {
     hold(&process::rows());
+}
+
+#[test]
+fn keys_of_secrets_matter() {
+    hold(&secrets::rows());
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod readme;
 mod records;
 mod reload;
 mod routing;
+mod secrets;
 mod shadow;
 mod slow;
 mod smoke;

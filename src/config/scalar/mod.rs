@@ -12,4 +12,4 @@ pub use secret::Secret;
 pub(super) use secret::TYPE as SECRET_TYPE;
 pub use size::Size;
 pub use span::Span;
-pub use text::{Lookup, Malformed, Text, Unresolved};
+pub use text::{Lookup, Malformed, Stored, Text, Unresolved};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -19,6 +20,14 @@ const NOT_ITSELF: &str = "write a reference such as ${env:NAME} or ${file:/path}
 pub struct Secret(Text);
 
 impl Secret {
+    /// The files that are read for it as they are.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.segments().iter().filter_map(|segment| match segment {
+            Segment::File(path) => Some(path.as_path()),
+            Segment::Literal(_) | Segment::Env { .. } | Segment::Stored(_) => None,
+        })
+    }
+
     /// The secret itself. Whoever takes it sees to it that it is not printed.
     ///
     /// # Errors
@@ -119,9 +128,9 @@ impl JsonSchema for Secret {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Where a secret is kept: `${env:NAME}` or `${file:/path}`. Never the secret itself.",
+            "description": "Where a secret is kept: `${env:NAME}`, `${file:/path}`, `${sealed:/path}`, `${vault:PATH#FIELD}`, `${aws-sm:NAME#FIELD}`. Never the secret itself.",
             "type": "string",
-            "pattern": "\\$\\{(env:[A-Za-z_][A-Za-z0-9_]*|file:[^}]+)\\}"
+            "pattern": "\\$\\{(env:[A-Za-z_][A-Za-z0-9_]*|(file|sealed|vault|aws-sm):[^}]+)\\}"
         })
     }
 }
@@ -136,6 +145,24 @@ mod tests {
         let secret: Secret = "Bearer ${file:/run/token}".parse().unwrap();
         assert_eq!(secret.resolve(&World).unwrap(), "Bearer s3cret");
         assert_eq!(format!("{secret} {secret:?}"), "[secret] [secret]");
+    }
+
+    #[test]
+    fn a_secret_may_be_kept_where_text_may_not() {
+        let secret: Secret = "Bearer ${vault:a/b#known}".parse().unwrap();
+        assert_eq!(secret.resolve(&World).unwrap(), "Bearer from the vault");
+        for text in [
+            "\"${sealed:/x}\"",
+            "\"${vault:a/b#c}\"",
+            "\"${aws-sm:arn:aws:x:y#c}\"",
+        ] {
+            let secret: Secret = serde_json::from_str(text).unwrap();
+            assert!(
+                matches!(secret.resolve(&World), Err(Unresolved::NotAsked)),
+                "{text}"
+            );
+            serde_json::from_str::<Text>(text).unwrap_err();
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! therefore never be read as YAML, nor hold a reference itself.
 //!
 //! `${env:NAME}` and `${env:NAME:-default}` (the default also stands in for an empty variable, as in a shell),
-//! `${file:/path}` (without the line ends at its end), `$$` for one dollar sign.
+//! `${file:/path}` (without the line ends at its end), `$$` for one dollar sign. Only in a [`Secret`](super::Secret), where it
+//! is kept elsewhere: `${sealed:/path}`, `${vault:PATH#FIELD}`, `${aws-sm:NAME}` and `${aws-sm:NAME#FIELD}`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,6 +23,47 @@ pub trait Lookup {
     fn env(&self, name: &str) -> Option<String>;
     /// The text of a file.
     fn file(&self, path: &Path) -> io::Result<String>;
+    /// What is kept where only secrets are.
+    ///
+    /// # Errors
+    /// [`Unresolved::Stored`], or [`Unresolved::NotAsked`] where stores are not asked.
+    fn stored(&self, stored: &Stored) -> Result<String, Unresolved>;
+}
+
+/// A place where only secrets are kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stored {
+    /// A sealed file.
+    Sealed(PathBuf),
+    /// A field of a secret in Vault.
+    Vault {
+        /// Below the mount of the engine.
+        path: String,
+        /// Which of its fields.
+        field: String,
+    },
+    /// A secret of AWS Secrets Manager.
+    AwsSm {
+        /// Its name or ARN.
+        name: String,
+        /// Which member of it; none: the whole text.
+        field: Option<String>,
+    },
+}
+
+impl fmt::Display for Stored {
+    /// As it would be written in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stored::Sealed(path) => write!(f, "${{sealed:{}}}", path.display()),
+            Stored::Vault { path, field } => write!(f, "${{vault:{path}#{field}}}"),
+            Stored::AwsSm { name, field: None } => write!(f, "${{aws-sm:{name}}}"),
+            Stored::AwsSm {
+                name,
+                field: Some(field),
+            } => write!(f, "${{aws-sm:{name}#{field}}}"),
+        }
+    }
 }
 
 /// What is wrong with a reference; never repeats the text.
@@ -43,6 +85,15 @@ pub enum Unresolved {
     Env { name: String },
     /// The file could not be read.
     File { path: PathBuf, error: io::Error },
+    /// Where it is kept did not give it.
+    Stored {
+        /// What was asked for.
+        stored: Stored,
+        /// Why it was not given; never holds a secret.
+        why: String,
+    },
+    /// Where it is kept is not asked now.
+    NotAsked,
     /// A secret came out as nothing.
     Empty,
 }
@@ -52,6 +103,8 @@ impl fmt::Display for Unresolved {
         match self {
             Self::Env { name } => write!(f, "environment variable `{name}` is not set"),
             Self::File { path, error } => write!(f, "cannot read `{}`: {error}", path.display()),
+            Self::Stored { stored, why } => write!(f, "cannot read `{stored}`: {why}"),
+            Self::NotAsked => f.write_str("stores are not asked now"),
             Self::Empty => f.write_str("the references give an empty secret"),
         }
     }
@@ -64,6 +117,7 @@ pub(super) enum Segment {
     Literal(String),
     Env { name: String, default: Option<String> },
     File(PathBuf),
+    Stored(Stored),
 }
 
 /// Text with references in it, not looked up yet.
@@ -97,6 +151,7 @@ impl Text {
                     })?;
                     text.push_str(content.trim_end_matches(['\n', '\r']));
                 }
+                Segment::Stored(stored) => text.push_str(&lookup.stored(stored)?),
             }
         }
         Ok(text)
@@ -164,9 +219,7 @@ fn reference(inner: &str) -> Result<Segment, Malformed> {
         };
     }
     let Some(variable) = inner.strip_prefix("env:") else {
-        return Err(Malformed(
-            "unknown kind of reference: write `${env:NAME}` or `${file:/path}`",
-        ));
+        return stored(inner).map(Segment::Stored);
     };
     let (name, default) = match variable.split_once(":-") {
         Some((name, default)) => (name, Some(default.to_owned())),
@@ -184,6 +237,49 @@ fn reference(inner: &str) -> Result<Segment, Malformed> {
     })
 }
 
+/// Reads a reference to where only secrets are kept.
+fn stored(inner: &str) -> Result<Stored, Malformed> {
+    let split = |rest: &str| match rest.split_once('#') {
+        Some((name, field)) => (name.to_owned(), Some(field.to_owned())),
+        None => (rest.to_owned(), None),
+    };
+    let is_field = |field: &String| {
+        !field.is_empty()
+            && field
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    };
+    if let Some(path) = inner.strip_prefix("sealed:") {
+        return match path {
+            "" => Err(Malformed("`${sealed:…}` needs a path")),
+            path => Ok(Stored::Sealed(path.into())),
+        };
+    }
+    if let Some(rest) = inner.strip_prefix("vault:") {
+        let (path, field) = split(rest);
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain);
+        return match field.filter(is_field) {
+            Some(field) if path.split('/').all(is_segment) => Ok(Stored::Vault { path, field }),
+            _ => Err(Malformed(
+                "write `${vault:PATH#FIELD}`, in letters, digits, `_`, `-` and `.`",
+            )),
+        };
+    }
+    if let Some(rest) = inner.strip_prefix("aws-sm:") {
+        let (name, field) = split(rest);
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/_+=.@-:!".contains(&b);
+        return if name.is_empty() || !name.bytes().all(is_plain) || !field.as_ref().is_none_or(is_field) {
+            Err(Malformed("write `${aws-sm:NAME}` or `${aws-sm:NAME#FIELD}`"))
+        } else {
+            Ok(Stored::AwsSm { name, field })
+        };
+    }
+    Err(Malformed(
+        "unknown kind of reference: write `${env:NAME}` or `${file:/path}`",
+    ))
+}
+
 impl fmt::Display for Text {
     /// As it would be written in the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,6 +292,7 @@ impl fmt::Display for Text {
                     default: Some(default),
                 } => write!(f, "${{env:{name}:-{default}}}")?,
                 Segment::File(path) => write!(f, "${{file:{}}}", path.display())?,
+                Segment::Stored(stored) => stored.fmt(f)?,
             }
         }
         Ok(())
@@ -218,7 +315,15 @@ impl Visitor<'_> for TextVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-        text.parse().map_err(E::custom)
+        let text: Text = text.parse().map_err(E::custom)?;
+        if text
+            .segments()
+            .iter()
+            .any(|segment| matches!(segment, Segment::Stored(_)))
+        {
+            return Err(E::custom("this is no secret: write ${env:NAME} or ${file:/path}"));
+        }
+        Ok(text)
     }
 }
 
@@ -263,6 +368,13 @@ pub(super) mod tests {
                 Ok("s3cret\r\n".to_owned())
             } else {
                 Err(io::ErrorKind::NotFound.into())
+            }
+        }
+
+        fn stored(&self, stored: &Stored) -> Result<String, Unresolved> {
+            match stored {
+                Stored::Vault { field, .. } if field == "known" => Ok("from the vault".to_owned()),
+                _ => Err(Unresolved::NotAsked),
             }
         }
     }
@@ -317,6 +429,15 @@ pub(super) mod tests {
             "${env:A-B}",
             "${file:}",
             "${vault:x}",
+            "${vault:#y}",
+            "${vault:x#}",
+            "${vault:../sys#y}",
+            "${vault:a//b#y}",
+            "${vault:a?b#y}",
+            "${sealed:}",
+            "${aws-sm:}",
+            "${aws-sm:x#}",
+            "${aws-sm:a b}",
             "$HOME",
             "${HOME}",
         ] {

@@ -1,10 +1,10 @@
 //! Certificates and keys from PEM, checked against each other.
 
 use openssl::asn1::Asn1Time;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{Id, PKey, Private};
 use openssl::x509::X509;
 
-use super::findings::Findings;
+use super::findings::{Findings, NOT_ASKED};
 use crate::config::Certificate;
 use crate::config::path::ConfigPath;
 use crate::gateway::CertifiedKey;
@@ -55,7 +55,7 @@ pub(super) fn certified_key(
     };
     let (chain, key) = (certificates(at, &chain_pem?, findings)?, key?);
     let leaf = chain.first()?;
-    if !leaf.public_key().is_ok_and(|public| public.public_eq(&key)) {
+    if !is_pair(leaf, &key) {
         findings.error(
             at,
             "the key is not the certificate's",
@@ -111,8 +111,21 @@ pub(super) fn key_file(at: &ConfigPath, name: &str, findings: &mut Findings<'_>)
     private_key(at, &pem, findings)
 }
 
+/// Whether a key is the certificate's. What stands in for a key that nobody was asked for is everybody's.
+pub(super) fn is_pair(leaf: &X509, key: &PKey<Private>) -> bool {
+    key.id() == STANDS_IN || leaf.public_key().is_ok_and(|public| public.public_eq(key))
+}
+
+/// A kind of key that cannot sign, and so is nobody's.
+const STANDS_IN: Id = Id::X25519;
+
 pub(super) fn private_key(at: &ConfigPath, pem: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
-    let key = PKey::private_key_from_pem(pem.as_bytes()).ok();
+    if pem == NOT_ASKED {
+        return PKey::generate_x25519().ok();
+    }
+    let key = PKey::private_key_from_pem(pem.as_bytes())
+        .ok()
+        .filter(|key| key.id() != STANDS_IN);
     if key.is_none() {
         // OpenSSL's own words could quote the key
         findings.error(at, "not a private key in PEM, or one with a passphrase", "");

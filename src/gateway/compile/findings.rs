@@ -8,8 +8,11 @@ use crate::config::fault::Fault;
 use crate::config::nearest;
 use crate::config::path::ConfigPath;
 use crate::config::positions::Positions;
-use crate::config::scalar::{Lookup, Secret, Span, Text};
+use crate::config::scalar::{Lookup, Secret, Span, Text, Unresolved};
 use crate::secrets::Sources;
+
+/// Stands for a secret that nobody was asked for. What is compiled with it is never run.
+pub(super) const NOT_ASKED: &str = "[not asked]";
 
 /// The faults found so far, and what is needed to place and find them.
 #[derive(Debug)]
@@ -100,10 +103,17 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// A secret; never shown.
+    /// A secret; never shown. [`NOT_ASKED`] where it is in a store that is not asked now.
     pub(super) fn secret(&mut self, at: &ConfigPath, secret: &Secret) -> Option<String> {
+        for file in secret.files() {
+            if self.sources.is_readable_by_others(file) {
+                let message = format!("{} can be read by others than its owner", file.display());
+                self.warning(at, message, "chmod 600 the file");
+            }
+        }
         match secret.resolve(self.sources) {
             Ok(secret) => Some(secret),
+            Err(Unresolved::NotAsked) => Some(NOT_ASKED.to_owned()),
             Err(why) => {
                 self.error(at, why.to_string(), "");
                 None

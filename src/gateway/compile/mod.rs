@@ -17,6 +17,7 @@ mod listeners;
 mod matching;
 mod observe;
 mod routes;
+mod secrets;
 mod server;
 mod tests;
 mod unused;
@@ -27,6 +28,7 @@ mod upstreams;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Gateway;
 use super::router::Router;
@@ -35,6 +37,7 @@ use crate::config::fault::{Fault, Severity};
 use crate::config::parse::parse;
 use crate::config::path::ConfigPath;
 use crate::secrets::Sources;
+use crate::secrets::keeper::{Keeper, Reading};
 use findings::Findings;
 
 /// A configuration that was read: the snapshot, unless there were errors, and everything found.
@@ -48,15 +51,24 @@ pub struct Compiled {
     pub hash: String,
     /// Files that were read for it.
     pub read: Vec<PathBuf>,
+    /// What was had of the stores that secrets are in.
+    pub secrets: Reading,
+    /// Secrets that stores were not asked for.
+    pub not_asked: Vec<String>,
 }
 
-/// Reads and compiles a file. Relative paths in it start in its folder.
+/// Reads and compiles a file. Relative paths in it start in its folder. Stores are asked for secrets only where there is
+/// somebody to keep what they say; otherwise something stands in for what they hold, and the result is good for questions
+/// and not to run.
 ///
 /// # Errors
 /// The file itself cannot be read.
-pub fn load(file: &Path, overrides: Vec<(String, String)>) -> std::io::Result<Compiled> {
+pub fn load(file: &Path, keeper: Option<&Arc<Keeper>>) -> std::io::Result<Compiled> {
     let text = std::fs::read_to_string(file)?;
-    let sources = Sources::beside(file).with(overrides);
+    let mut sources = Sources::beside(file);
+    if let Some(keeper) = keeper {
+        sources = sources.asking(keeper.clone());
+    }
     Ok(compile(&file.display().to_string(), &text, &sources))
 }
 
@@ -78,6 +90,8 @@ pub fn compile(name: &str, text: &str, sources: &Sources) -> Compiled {
         faults,
         hash,
         read: sources.read(),
+        secrets: sources.reading(),
+        not_asked: sources.not_asked(),
     }
 }
 
@@ -119,6 +133,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let Config {
         version,
         server,
+        secrets,
         admin,
         records,
         listeners,
@@ -147,6 +162,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
             "write `version: 1`",
         );
     }
+    secrets::compile(&secrets, findings);
     let server = server::compile(&server, findings);
     let admin = observe::admin(&admin, findings);
     let records = observe::records(&records, findings);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use openssl::asn1::Asn1Time;
 use pingora_core::utils::tls::CertKey;
 
-use super::certificates::{certificates, key_file, private_key};
+use super::certificates::{certificates, is_pair, key_file, private_key};
 use super::findings::Findings;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::{Secret, Text};
@@ -149,7 +149,7 @@ fn client(
     let pem = findings.file(&at, cert)?;
     let (chain, key) = (certificates(&at, &pem, findings)?, key?);
     let leaf = chain.first()?;
-    if !leaf.public_key().is_ok_and(|public| public.public_eq(&key)) {
+    if !is_pair(leaf, &key) {
         findings.error(
             &at,
             "the key is not the certificate's",

@@ -1,0 +1,284 @@
+//! `secrets:`
+
+use serde_json::json;
+
+use super::Row;
+use super::observe::{check_in, offline};
+use crate::secrets::aws_of_the_tests;
+use crate::support::gateway::binary;
+use crate::support::vault::{ROLE, ROOT, SECRET_ID, SERVICE_ACCOUNT, Vault};
+use crate::support::{Folder, eventually};
+
+const REFUSED: &str = "error: cannot read `${vault:a#b}`: the login was refused: 400";
+const FORBIDDEN: &str = "error: cannot read `${vault:a#b}`: refused: 403 ";
+const MISSING: &str = "error: cannot read `${vault:a#b}`: there is no such secret";
+const STRANGER: &str = "error: cannot read `${vault:a#b}`: no connection";
+const AWS_REFUSED: &str = "error: cannot read `${aws-sm:a}`: refused: 400 InvalidSignatureException";
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = vault();
+    rows.extend(aws());
+    rows.extend([
+        Row {
+            key: "secrets.sealing_keys",
+            settings: [
+                ("HERS", "good"),
+                (
+                    "ANOTHER",
+                    "error: cannot read `${sealed:sealed}`: sealed with another key",
+                ),
+            ],
+            observe: |key| {
+                let folder = Folder::new();
+                let (hers, another) = ("A".repeat(43) + "=", "E".repeat(43) + "=");
+                let seal = durward::secrets::seal::SealingKey::parse(&hers).unwrap();
+                folder.write("sealed", seal.seal(b"s", "secret/sealed").unwrap());
+                let key = if key == "HERS" { hers } else { another };
+                let yaml = using("${sealed:sealed}", "sealing_keys: [\"${env:KEY}\"]");
+                let said = check_in(&folder, &yaml, &[("KEY", &key)]);
+                said
+            },
+        },
+        Row {
+            key: "secrets.refresh",
+            settings: [("1s", "asked again"), ("1d", "asked once")],
+            observe: |span| {
+                let vault = Vault::start();
+                vault.put("secret/a", json!({ "b": "c" }));
+                let block = format!("refresh: {span}, {}", vault_block(&vault, &token_login()));
+                let body = crate::secrets::config("127.0.0.1:9".parse().unwrap(), "${vault:a#b}", &block);
+                let _gateway = crate::support::Gateway::with(&body)
+                    .file("vault.pem", vault.authority.pem())
+                    .env("TOKEN", ROOT)
+                    .start();
+                if span == "1d" {
+                    std::thread::sleep(std::time::Duration::from_millis(2500));
+                    assert_eq!(vault.asked("secret/data/a"), 1);
+                    return "asked once".to_owned();
+                }
+                eventually("asked again", || (vault.asked("secret/data/a") > 2).then_some(()));
+                "asked again".to_owned()
+            },
+        },
+        Row {
+            key: "secrets.timeout",
+            settings: [
+                ("5s", "good"),
+                (
+                    "100ms",
+                    "error: cannot read `${vault:a#b}`: no answer within the deadline",
+                ),
+            ],
+            observe: |span| {
+                let vault = Vault::start();
+                vault.put("secret/a", json!({ "b": "c" }));
+                vault.slow(std::time::Duration::from_millis(400));
+                asked(
+                    &vault,
+                    &format!("timeout: {span}, {}", vault_block(&vault, &token_login())),
+                )
+            },
+        },
+    ]);
+    rows
+}
+
+fn vault() -> Vec<Row> {
+    vec![
+        Row {
+            key: "secrets.vault.address",
+            settings: [("ITS", "good"), ("https://localhost:1", STRANGER)],
+            observe: |address| {
+                let vault = stocked();
+                let block = vault_block(&vault, &token_login());
+                let block = match address {
+                    "ITS" => block,
+                    address => block.replace(&vault.address, address),
+                };
+                asked(&vault, &block)
+            },
+        },
+        Row {
+            key: "secrets.vault.ca",
+            settings: [("vault.pem", "good"), ("other.pem", STRANGER)],
+            observe: |ca| {
+                let vault = stocked();
+                asked(
+                    &vault,
+                    &vault_block(&vault, &token_login()).replace("vault.pem", ca),
+                )
+            },
+        },
+        Row {
+            key: "secrets.vault.namespace",
+            settings: [("ours", "good"), ("theirs", MISSING)],
+            observe: |namespace| {
+                let vault = Vault::start();
+                vault.put("ours/secret/a", json!({ "b": "c" }));
+                asked(
+                    &vault,
+                    &vault_block(&vault, &format!("namespace: {namespace}, {}", token_login())),
+                )
+            },
+        },
+        Row {
+            key: "secrets.vault.mount",
+            settings: [("kv", "good"), ("secret", MISSING)],
+            observe: |mount| {
+                let vault = Vault::start();
+                vault.put("kv/a", json!({ "b": "c" }));
+                asked(
+                    &vault,
+                    &vault_block(&vault, &format!("mount: {mount}, {}", token_login())),
+                )
+            },
+        },
+        Row {
+            key: "secrets.vault.auth.mount",
+            settings: [
+                ("roles", "good"),
+                (
+                    "elsewhere",
+                    "error: cannot read `${vault:a#b}`: the login was refused: 403",
+                ),
+            ],
+            observe: |mount| login(&format!("auth: {{ mount: {mount}, {} }}", approle(ROLE, "GOOD"))),
+        },
+        Row {
+            key: "secrets.vault.auth.token",
+            settings: [("TOKEN", "good"), ("WRONG", FORBIDDEN)],
+            observe: |variable| login(&token_login().replace("TOKEN", variable)),
+        },
+        Row {
+            key: "secrets.vault.auth.approle.role_id",
+            settings: [(ROLE, "good"), ("another", REFUSED)],
+            observe: |role| login(&format!("auth: {{ {} }}", approle(role, "GOOD"))),
+        },
+        Row {
+            key: "secrets.vault.auth.approle.secret_id",
+            settings: [("GOOD", "good"), ("WRONG", REFUSED)],
+            observe: |variable| login(&format!("auth: {{ {} }}", approle(ROLE, variable))),
+        },
+        Row {
+            key: "secrets.vault.auth.kubernetes.role",
+            settings: [(ROLE, "good"), ("another", REFUSED)],
+            observe: |role| {
+                login(&format!(
+                    "auth: {{ kubernetes: {{ role: {role}, token_file: account }} }}"
+                ))
+            },
+        },
+        Row {
+            key: "secrets.vault.auth.kubernetes.token_file",
+            settings: [("account", "good"), ("another", REFUSED)],
+            observe: |file| {
+                login(&format!(
+                    "auth: {{ kubernetes: {{ role: {ROLE}, token_file: {file} }} }}"
+                ))
+            },
+        },
+    ]
+}
+
+fn aws() -> Vec<Row> {
+    vec![
+        Row {
+            key: "secrets.aws_sm.region",
+            settings: [("eu-central-1", "good"), ("eu-west-1", AWS_REFUSED)],
+            observe: |region| at_aws(region, "ITS", "AKID", "GOOD"),
+        },
+        Row {
+            key: "secrets.aws_sm.endpoint",
+            settings: [
+                ("ITS", "good"),
+                (
+                    "http://127.0.0.1:1",
+                    "error: cannot read `${aws-sm:a}`: no connection",
+                ),
+            ],
+            observe: |endpoint| at_aws("eu-central-1", endpoint, "AKID", "GOOD"),
+        },
+        Row {
+            key: "secrets.aws_sm.access_key_id",
+            settings: [("AKID", "good"), ("ANOTHER", AWS_REFUSED)],
+            observe: |id| at_aws("eu-central-1", "ITS", id, "GOOD"),
+        },
+        Row {
+            key: "secrets.aws_sm.secret_access_key",
+            settings: [("GOOD", "good"), ("WRONG", AWS_REFUSED)],
+            observe: |secret| at_aws("eu-central-1", "ITS", "AKID", secret),
+        },
+    ]
+}
+
+/// A configuration that needs this secret.
+fn using(reference: &str, secrets: &str) -> String {
+    offline(&crate::secrets::config(
+        "127.0.0.1:9".parse().unwrap(),
+        reference,
+        secrets,
+    ))
+}
+
+fn stocked() -> Vault {
+    let vault = Vault::start();
+    vault.put("secret/a", json!({ "b": "c" }));
+    vault
+}
+
+fn vault_block(vault: &Vault, more: &str) -> String {
+    format!(
+        "vault: {{ address: \"{}\", ca: vault.pem, {more} }}",
+        vault.address
+    )
+}
+
+fn token_login() -> String {
+    "auth: { token: \"${env:TOKEN}\" }".to_owned()
+}
+
+fn approle(role: &str, variable: &str) -> String {
+    format!("approle: {{ role_id: {role}, secret_id: \"${{env:{variable}}}\" }}")
+}
+
+fn login(more: &str) -> String {
+    let vault = stocked();
+    asked(&vault, &vault_block(&vault, more))
+}
+
+/// The first fault that `check --network` finds with this block, or `good`.
+fn asked(vault: &Vault, block: &str) -> String {
+    let folder = Folder::new();
+    folder.write("vault.pem", vault.authority.pem());
+    folder.write("other.pem", crate::support::Authority::new().pem());
+    folder.write("account", SERVICE_ACCOUNT);
+    folder.write("another", "another.account");
+    check_network(&folder, &using("${vault:a#b}", block))
+}
+
+fn at_aws(region: &str, endpoint: &str, id: &str, variable: &str) -> String {
+    let aws = aws_of_the_tests("eu-central-1", "AKID", "good-secret");
+    let its = format!("http://{}", aws.address);
+    let endpoint = if endpoint == "ITS" { its.as_str() } else { endpoint };
+    let block = format!(
+        "aws_sm: {{ region: {region}, endpoint: \"{endpoint}\", access_key_id: {id}, secret_access_key: \"${{env:{variable}_AWS}}\" }}"
+    );
+    check_network(&Folder::new(), &using("${aws-sm:a}", &block))
+}
+
+fn check_network(folder: &Folder, yaml: &str) -> String {
+    let file = folder.write("durward.yaml", yaml);
+    let output = binary()
+        .args(["check", "--network", "-c", &file])
+        .envs([("TOKEN", ROOT), ("GOOD", SECRET_ID), ("WRONG", "wrong")])
+        .envs([("GOOD_AWS", "good-secret"), ("WRONG_AWS", "wrong")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let first = said.lines().next().unwrap_or("good");
+    // what a connection failed of is the system's to say
+    match first.split_once("no connection") {
+        Some((before, _)) => format!("{before}no connection"),
+        None => first.to_owned(),
+    }
+}
