@@ -22,6 +22,9 @@ pub struct Demo {
     /// Port of metrics and health
     #[arg(long, default_value_t = 9100, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     admin_port: u16,
+    /// Have the gateway sign what it sends to the service, and the service refuse everything else
+    #[arg(long)]
+    proof: bool,
     /// Directory of the demo's certificates and keys [default: $XDG_STATE_HOME/durward/demo]
     #[arg(long, global = true)]
     dir: Option<PathBuf>,
@@ -75,6 +78,7 @@ impl Demo {
                 https_port: self.https_port,
                 http_port: self.http_port,
                 admin_port: self.admin_port,
+                proof: self.proof,
                 program: None,
             })?),
         }

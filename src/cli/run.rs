@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{File, compiled, report};
-use crate::demo::{self, Demo};
+use crate::demo::Demo;
 use crate::gateway::compile::compile;
 use crate::running::reload::Watched;
 use crate::secrets::Sources;
@@ -54,7 +54,7 @@ pub(super) fn demo(demo: Demo) -> io::Result<()> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     let sources = Sources::default().with(variables);
-    let compiled = compile("conf/demo.yaml", demo::CONFIGURATION, &sources);
+    let compiled = compile("conf/demo.yaml", &demo.configuration(), &sources);
     report(&compiled.faults)?;
     let Some(gateway) = compiled.gateway else {
         return Err(io::Error::other("the demo's configuration is not good"));

@@ -53,7 +53,9 @@ pub use route::{
     Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
 };
 pub use secrets::{AppRole, AwsSm, Kubernetes, Secrets, Vault, VaultAuth};
-pub use upstream::{ErrorBodies, Target, Timeouts, Upstream, UpstreamTls, WeightedTarget};
+pub use upstream::{
+    ErrorBodies, SignAlgorithm, Target, Timeouts, Upstream, UpstreamSign, UpstreamTls, WeightedTarget,
+};
 
 use scalar::{Size, Text};
 pub(crate) use suggest::nearest;

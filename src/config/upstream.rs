@@ -15,6 +15,9 @@ pub struct Upstream {
     /// Speak TLS to it.
     #[serde(default)]
     pub tls: Option<UpstreamTls>,
+    /// Sign what is sent to it, so that it can refuse what did not come through the gateway. Default: not signed.
+    #[serde(default)]
+    pub sign: Option<UpstreamSign>,
     /// Deadlines.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -79,6 +82,35 @@ pub struct UpstreamTls {
     /// TLS 1.2 suites (OpenSSL's names) that will do. Default: ECDHE with AES-GCM.
     #[serde(default)]
     pub ciphers: Option<Vec<String>>,
+}
+
+/// HTTP Message Signatures (RFC 9421) on requests to an upstream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSign {
+    /// How.
+    pub algorithm: SignAlgorithm,
+    /// With what: for HMAC 32 bytes or more in base64, otherwise a private key in PEM.
+    pub key: Secret,
+    /// How the service knows the key.
+    pub keyid: Text,
+    /// How long a signature is good, 1s to 5m. Default: 30s.
+    #[serde(default)]
+    pub expires: Option<Span>,
+}
+
+/// Algorithms of RFC 9421 that requests can be signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum SignAlgorithm {
+    /// With a key that the service has too.
+    #[serde(rename = "hmac-sha256")]
+    HmacSha256,
+    /// With a key whose public half the service has.
+    #[serde(rename = "ed25519")]
+    Ed25519,
+    /// With a key whose public half the service has.
+    #[serde(rename = "ecdsa-p256-sha256")]
+    EcdsaP256Sha256,
 }
 
 /// Deadlines of a request to an upstream.

@@ -9,6 +9,7 @@ pub mod examples;
 pub mod issuer;
 pub mod keys;
 pub mod origin;
+pub mod proof;
 pub mod state;
 pub mod token;
 
@@ -21,14 +22,23 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 pub use examples::Example;
 pub use keys::Algorithm;
 pub use token::{TokenRequest, token};
 
+use proof::Verifier;
 use state::State;
 
 /// The gateway's configuration for the demo, as in `conf/`. Its references are resolved with [`Demo::variables`].
 pub const CONFIGURATION: &str = include_str!("../../conf/demo.yaml");
+
+/// How the service knows the gateway's key, as in the configuration.
+const PROOF_KEY_ID: &str = "demo";
+/// The line of the configuration that makes the gateway sign.
+const SIGN: &str = "    # sign: ";
 
 /// What can be chosen about a demo.
 #[derive(Debug, Clone)]
@@ -41,6 +51,8 @@ pub struct Options {
     pub http_port: u16,
     /// Port of metrics and health.
     pub admin_port: u16,
+    /// Whether the service takes requests of the gateway alone.
+    pub proof: bool,
     /// The `durward` that the printed lines call. Default: the running executable.
     pub program: Option<PathBuf>,
 }
@@ -52,6 +64,7 @@ impl Default for Options {
             https_port: 8443,
             http_port: 8080,
             admin_port: 9100,
+            proof: false,
             program: None,
         }
     }
@@ -81,6 +94,8 @@ pub struct Demo {
     dir: String,
     program: String,
     options: Options,
+    /// What gateway and service share.
+    proof_key: String,
 }
 
 /// Prepares the state directory and starts origin and issuer, each on a free port and a thread of its own.
@@ -96,8 +111,14 @@ pub fn start(options: &Options) -> io::Result<Demo> {
     issuer::ensure(&state)?;
     drop(lock);
     let program = options.program.clone().map_or_else(std::env::current_exe, Ok)?;
+    // of this run alone
+    let mut key = [0; 32];
+    openssl::rand::rand_bytes(&mut key)?;
+    let proof_key = STANDARD.encode(key);
+    let verifier = Verifier::new(PROOF_KEY_ID, &proof_key).filter(|_| options.proof);
     Ok(Demo {
-        origin: origin::start()?,
+        origin: origin::start(verifier)?,
+        proof_key,
         issuer: issuer::start(&state)?,
         dir: utf8(state.path())?,
         program: utf8(&program)?,
@@ -134,6 +155,16 @@ impl Demo {
         Path::new(&self.dir)
     }
 
+    /// The configuration that goes with it: requests are signed where the service asks for that.
+    #[must_use]
+    pub fn configuration(&self) -> String {
+        if self.options.proof {
+            CONFIGURATION.replacen(SIGN, "    sign: ", 1)
+        } else {
+            CONFIGURATION.to_owned()
+        }
+    }
+
     /// The values of the `${env:…}` references in [`CONFIGURATION`], by name. They are handed over rather than set: the
     /// environment of the process stays what it was.
     #[must_use]
@@ -150,6 +181,7 @@ impl Demo {
                 format!("http://{}/jwks.json", self.issuer.address),
             ),
             ("DURWARD_DEMO_ORIGIN", self.origin.address.to_string()),
+            ("DURWARD_DEMO_PROOF_KEY", self.proof_key.clone()),
         ]
     }
 }
@@ -197,7 +229,7 @@ mod tests {
         let mut named: Vec<&str> = CONFIGURATION
             .split("${env:")
             .skip(1)
-            .filter_map(|rest| rest.split(':').next())
+            .filter_map(|rest| rest.split([':', '}']).next())
             .collect();
         let mut given: Vec<&str> = demo.variables().iter().map(|(name, _)| *name).collect();
         named.sort_unstable();

@@ -11,19 +11,27 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::proof::Verifier;
 use super::serve::{self, Answer, Server};
 use super::vehicle::Vin;
+use crate::clock::UnixTime;
 
-/// Starts the origin on a free port.
+/// Starts the origin on a free port. With a verifier, it takes requests of the gateway alone.
 ///
 /// # Errors
 /// Those of the operating system.
-pub fn start() -> io::Result<Server> {
-    serve::serve("demo-origin", serve::bind()?, answer)
+pub fn start(verifier: Option<Verifier>) -> io::Result<Server> {
+    serve::serve("demo-origin", serve::bind()?, move |request| {
+        answer(request, verifier.as_ref())
+    })
 }
 
-fn answer(request: &Request<Bytes>) -> Answer {
-    let mut answer = route(request);
+fn answer(request: &Request<Bytes>, verifier: Option<&Verifier>) -> Answer {
+    let now = UnixTime::of_system().seconds();
+    let mut answer = match verifier.map_or(Ok(()), |verifier| verifier.verify(request, now)) {
+        Ok(()) => route(request),
+        Err(why) => refuse(StatusCode::FORBIDDEN, why.as_str()),
+    };
     // What the gateway has to remove.
     answer
         .headers_mut()
@@ -121,7 +129,7 @@ mod tests {
 
     /// Status, head in lower case and body.
     fn ask(line: &str, headers: &str, body: &str) -> (u16, String, Value) {
-        let server = start().unwrap();
+        let server = start(None).unwrap();
         let length = body.len();
         let answer = exchange(
             server.address,

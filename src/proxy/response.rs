@@ -262,6 +262,7 @@ mod tests {
                 group_key: 1,
                 diagnosis: Diagnosis::default(),
             }),
+            sign: None,
             timeouts: Timeouts {
                 connect: second,
                 read: second,

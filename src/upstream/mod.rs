@@ -3,6 +3,7 @@
 pub mod balance;
 mod diagnosis;
 pub mod resolve;
+pub mod signature;
 pub mod tls;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use balance::Schedule;
 pub use diagnosis::Diagnosis;
 use resolve::Named;
+use signature::Signer;
 pub use tls::Tls;
 
 /// A compiled upstream.
@@ -25,6 +27,8 @@ pub struct Upstream {
     pub schedule: Schedule,
     /// TLS towards it.
     pub tls: Option<Tls>,
+    /// What requests to it are signed with; `None`: they are not.
+    pub sign: Option<Signer>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// How long an idle connection is kept.

@@ -41,6 +41,7 @@ mod oidc;
 mod packaging;
 mod policy_tests;
 mod process;
+mod proof;
 mod prove;
 mod readme;
 mod records;

@@ -22,6 +22,7 @@ mod server;
 mod tests;
 mod unused;
 mod upgrades;
+mod upstream_sign;
 mod upstream_tls;
 mod upstreams;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::findings::Findings;
-use super::upstream_tls;
+use super::{upstream_sign, upstream_tls};
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, ErrorBodies, WeightedTarget};
@@ -42,6 +42,7 @@ fn upstream(
     let config::Upstream {
         targets,
         tls,
+        sign,
         timeouts,
         idle,
         connect_retries,
@@ -74,11 +75,16 @@ fn upstream(
         None => None,
         Some(tls) => Some(upstream_tls::compile(&at.key("tls"), name, tls, pins, findings)?),
     };
+    let sign = match sign {
+        None => None,
+        Some(sign) => Some(upstream_sign::compile(&at.key("sign"), sign, findings)?),
+    };
     Some(Upstream {
         name: name.into(),
         targets: addresses.into(),
         schedule: Schedule::new(&weights),
         tls,
+        sign,
         timeouts: self::timeouts(&at.key("timeouts"), timeouts, findings),
         idle: findings.duration(&at.key("idle"), *idle, SECOND * 30, SHORTEST..=HOUR),
         connect_retries,

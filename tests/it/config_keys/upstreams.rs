@@ -4,6 +4,10 @@ use std::io::copy;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use durward::demo::proof::Verifier;
+use openssl::pkey::PKey;
 use openssl::ssl::SslVersion;
 
 use super::Row;
@@ -43,6 +47,52 @@ pub fn rows() -> Vec<Row> {
                 ("another.pem", "502 upstream_certificate_untrusted"),
             ],
             observe: |ca| over_tls("svc.internal", ca),
+        },
+        Row {
+            key: "upstreams.*.sign.algorithm",
+            settings: [
+                ("hmac-sha256", "alg=\"hmac-sha256\""),
+                ("ed25519", "alg=\"ed25519\""),
+            ],
+            observe: |algorithm| {
+                let key = if algorithm == "ed25519" { "ED25519" } else { "HMAC" };
+                signed(
+                    &format!("algorithm: {algorithm}, key: \"${{env:{key}}}\", keyid: k"),
+                    "alg=",
+                )
+            },
+        },
+        Row {
+            key: "upstreams.*.sign.key",
+            settings: [("HMAC", "by that key"), ("OTHER", "by another")],
+            observe: |key| {
+                signed(
+                    &format!("algorithm: hmac-sha256, key: \"${{env:{key}}}\", keyid: k"),
+                    "",
+                )
+            },
+        },
+        Row {
+            key: "upstreams.*.sign.keyid",
+            settings: [("one", "keyid=\"one\""), ("two", "keyid=\"two\"")],
+            observe: |id| {
+                signed(
+                    &format!("algorithm: hmac-sha256, key: \"${{env:HMAC}}\", keyid: {id}"),
+                    "keyid=",
+                )
+            },
+        },
+        Row {
+            key: "upstreams.*.sign.expires",
+            settings: [("1s", "1"), ("5m", "300")],
+            observe: |span| {
+                let sign =
+                    format!("algorithm: hmac-sha256, key: \"${{env:HMAC}}\", keyid: k, expires: {span}");
+                let number = |text: String| -> u64 { text.split_once('=').unwrap().1.parse().unwrap() };
+                let input = signed(&sign, "created=,expires=");
+                let (created, expires) = input.split_once(',').unwrap();
+                (number(expires.to_owned()) - number(created.to_owned())).to_string()
+            },
         },
         Row {
             key: "upstream_pins",
@@ -251,6 +301,36 @@ fn over_tls(server_name: &str, ca: &str) -> String {
         .file("another.pem", Authority::new().pem())
         .start();
     outcome(&gateway, "")
+}
+
+/// What a signed request says in these parameters; without any, by which key it is signed.
+fn signed(sign: &str, parameters: &str) -> String {
+    let origin = Origin::start();
+    let keys = format!("targets: [\"{}\"], sign: {{ {sign} }}", origin.address);
+    let hmac = STANDARD.encode([1; 32]);
+    let ed25519 = PKey::generate_ed25519()
+        .unwrap()
+        .private_key_to_pem_pkcs8()
+        .unwrap();
+    let gateway = Gateway::with(&service(&keys))
+        .env("HMAC", &hmac)
+        .env("OTHER", &STANDARD.encode([2; 32]))
+        .env("ED25519", std::str::from_utf8(&ed25519).unwrap())
+        .start();
+    assert_eq!(outcome(&gateway, ""), "200");
+    let seen = origin.only();
+    if parameters.is_empty() {
+        let verifier = Verifier::new("k", &hmac).unwrap();
+        return match verifier.verify(&crate::proof::request(&seen), crate::support::issuer::now()) {
+            Ok(()) => "by that key".to_owned(),
+            Err(_) => "by another".to_owned(),
+        };
+    }
+    let input = seen.header("signature-input").unwrap().to_owned();
+    let found = parameters
+        .split(',')
+        .map(|name| input.split(';').find(|one| one.starts_with(name)).unwrap());
+    found.collect::<Vec<_>>().join(",")
 }
 
 /// A service with pins of its own, or none, and pins of everyone's; `ITS` and `ANOTHER` stand for keys.
