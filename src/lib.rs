@@ -33,6 +33,7 @@ pub mod denial;
 pub mod explanation;
 pub mod head;
 pub mod identity;
+mod problem;
 pub mod request;
 pub mod trace;
 pub mod world;

@@ -14,12 +14,12 @@ use super::stand_in::Place;
 use super::tether::{End, Kind};
 use crate::clock::UnixTime;
 use crate::denial::Denial;
-use crate::explanation::Explanation;
 use crate::gateway::policy::Public;
 use crate::gateway::{Access, Gateway, Route, RouteId};
 use crate::head::Head;
 use crate::pipeline::Admitted;
 use crate::request::Peer;
+use crate::running::explanations::Refused;
 use crate::running::live::{Live, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::meters::TargetId;
@@ -311,11 +311,13 @@ impl RequestCtx {
             self.trace
                 .denied(denial.clone(), 0, Detail::Text(denial.detail()));
         }
-        let gateway = &self.running.gateway;
-        let explanation = Explanation::new(gateway, self.head.as_ref(), &self.trace, Some(denial));
-        self.telemetry
-            .explanations
-            .keep(self.id, self.arrived, explanation);
+        self.live.explanations().keep(Refused {
+            id: self.id,
+            at: self.arrived,
+            traced: self.trace.end(self.head.as_ref()),
+            denial: denial.clone(),
+            running: self.running.clone(),
+        });
     }
 
     fn record(&self, room: Option<Room>) {
@@ -402,9 +404,9 @@ impl RequestCtx {
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
-        self.explain();
         let room = self.room.take();
         self.record(room);
+        self.explain();
         if let (Some(kind @ (Kind::WebSocket | Kind::Events)), Some(why)) = (self.place.held, self.closed()) {
             self.telemetry.metrics.streams_open(kind.as_str()).dec();
             self.telemetry.metrics.stream_ended(kind.as_str(), why);

@@ -25,7 +25,6 @@ use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::RequestCtx;
-pub(crate) use reply::problem;
 
 use crate::running::live::Live;
 use crate::telemetry::Telemetry;
