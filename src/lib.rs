@@ -43,6 +43,7 @@ pub mod gates;
 pub mod config;
 pub mod gateway;
 pub mod lifecycle;
+mod octets;
 pub mod secrets;
 pub mod upstream;
 
