@@ -6,6 +6,7 @@ mod forwarded;
 mod frames;
 mod intake;
 mod proof;
+mod recording;
 pub mod redirect;
 mod reply;
 mod response;
@@ -27,7 +28,6 @@ use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::RequestCtx;
-pub(crate) use reply::problem;
 
 use crate::running::live::Live;
 use crate::telemetry::Telemetry;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -18,6 +18,8 @@ pub struct Keeper {
     kept: Mutex<Kept>,
     /// Something else is to be had than what runs.
     changed: AtomicBool,
+    /// Secrets that could not be read again when that was last tried.
+    failing: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,12 @@ impl Keeper {
         }
     }
 
+    /// Secrets that could not be read again when that was last tried. What was read before stays in use.
+    #[must_use]
+    pub fn failing(&self) -> usize {
+        self.failing.load(Ordering::Acquire)
+    }
+
     /// Does what is due.
     pub async fn tend(&self) {
         let (stores, read) = {
@@ -100,6 +108,10 @@ impl Keeper {
         if let Err(why) = stores.renew().await {
             log::warn!(target: "durward::secrets", "the login cannot be renewed: {why}");
         }
+        if read.is_empty() {
+            return;
+        }
+        let mut failing = 0;
         for (document, before) in read {
             match stores.read(&document).await {
                 Ok(now) if fingerprint(&now) != before => {
@@ -108,8 +120,12 @@ impl Keeper {
                 }
                 Ok(_) => {}
                 // what was read before stays in use
-                Err(why) => log::warn!(target: "durward::secrets", "{document} cannot be read again: {why}"),
+                Err(why) => {
+                    failing += 1;
+                    log::warn!(target: "durward::secrets", "{document} cannot be read again: {why}");
+                }
             }
         }
+        self.failing.store(failing, Ordering::Release);
     }
 }

@@ -34,6 +34,7 @@ pub struct Metrics {
     upstream_duration: HistogramVec,
     streams_open: IntGaugeVec,
     streams_ended: IntCounterVec,
+    secrets_failing: IntGauge,
     routes: Names,
     paths: Names,
     limits: Names,
@@ -64,6 +65,13 @@ impl Metrics {
                     "url_scheme",
                     "error_type",
                 ],
+            )?,
+            secrets_failing: register(
+                &registry,
+                IntGauge::new(
+                    "durward_secrets_failing",
+                    "Secrets of stores that could not be read again when that was last tried.",
+                ),
             )?,
             decisions: counters(
                 "durward_decisions_total",
@@ -191,6 +199,11 @@ impl Metrics {
     pub fn upstream_duration(&self, upstream: &str, target: &str, class: &str) -> Histogram {
         let labels = [self.targets.of(upstream), self.targets.of(target), class];
         self.upstream_duration.with_label_values(&labels)
+    }
+
+    /// So many secrets could not be read again.
+    pub fn secrets_failing(&self, count: usize) {
+        self.secrets_failing.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// An attempt failed. `target` is empty where none could be chosen.

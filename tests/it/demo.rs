@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::gateway::binary;
-use crate::support::{Folder, eventually, free_address};
+use crate::support::{Client, Folder, eventually, free_address};
 
 /// A running demo and what it printed.
 struct Demo {
@@ -26,6 +26,10 @@ impl Drop for Demo {
 impl Demo {
     /// Starts it and reads until the last line that it prints by itself.
     fn start(folder: &Folder) -> Demo {
+        Demo::start_with(folder, &[])
+    }
+
+    fn start_with(folder: &Folder, more: &[&str]) -> Demo {
         let ports = [free_address(), free_address(), free_address()];
         let [https, http, admin] = ports.map(|address| address.port().to_string());
         let mut child = binary()
@@ -40,6 +44,7 @@ impl Demo {
                 "--dir",
             ])
             .arg(folder.0.join("state"))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -144,6 +149,28 @@ fn every_printed_line_does_what_it_promises_and_ctrl_c_ends_all_of_it() {
             TcpStream::connect(address).is_err().then_some(())
         });
     }
+}
+
+// S40: the gateway's own requests pass, the same sent around it do not
+#[test]
+fn with_proof_the_service_takes_requests_of_the_gateway_alone() {
+    let folder = Folder::new();
+    let demo = Demo::start_with(&folder, &["--proof"]);
+    let mut passed = 0;
+    for (promised, line) in &demo.examples() {
+        let answer = shell(line);
+        assert!(answer.contains(&format!(" {promised}")), "{line}\n{answer}");
+        passed += usize::from(promised == "200");
+    }
+    assert!(passed > 0);
+    let origin = demo.address("vehicle data");
+    let direct = Client::new(origin).get("/v1/vehicles/1HGCM82633A004352", &[("X-User-Id", "ada")]);
+    assert_eq!(direct.status, 403);
+    assert!(
+        direct.text().contains("not signed by the gateway"),
+        "{}",
+        direct.text()
+    );
 }
 
 #[test]

@@ -96,6 +96,10 @@ fn a_secret_in_vault_is_used_and_exchanged_when_it_changes() {
             .contains("vault:gateway/issuer cannot be read again")
             .then_some(())
     });
+    eventually("the metric says so", || {
+        let metrics = gateway.admin("/metrics").text();
+        metrics.contains("durward_secrets_failing 1\n").then_some(())
+    });
     assert_eq!(shown(&gateway, &issuer), "second-secret");
     // a change of the file is refused for as long as its secrets are not to be had
     let file = gateway.folder.0.join("durward.yaml");
