@@ -13,6 +13,7 @@ mod response;
 mod stand_in;
 mod streams;
 mod tether;
+mod trust;
 mod upstream;
 
 use std::sync::Arc;
@@ -77,7 +78,7 @@ impl ProxyHttp for Durward {
         digest: Option<&Digest>,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        upstream::connected(digest, ctx)
+        trust::connected(digest, ctx)
     }
 
     async fn upstream_request_filter(

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
-use pingora_core::protocols::{ALPN, Digest};
+use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::context::{Phase, RequestCtx};
 use super::tether::{ENDED, Kind};
-use super::{forwarded, proof, reply};
+use super::{forwarded, proof, reply, trust};
 use crate::clock::UnixTime;
 use crate::denial::{ContentError, Denial, UpstreamError};
 use crate::gates::authn::{AuthnError, Schemes};
@@ -23,8 +23,6 @@ use crate::head::Malformed;
 use crate::identity::{self, Identity};
 use crate::listener::Fault;
 use crate::pipeline::Admitted;
-use crate::upstream::Target;
-use crate::upstream::tls::PRESENTED;
 
 /// Fields that we add at most, as a hint.
 const OURS: usize = 14;
@@ -34,11 +32,6 @@ pub(super) const INVALID_CHUNK: &str = "InvalidChunk";
 const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
 /// The whole time of a request has passed.
 pub(super) const DEADLINE: ErrorType = ErrorType::Custom("Deadline");
-
-/// None of the service's keys is pinned.
-const PIN: ErrorType = ErrorType::Custom("PinMismatch");
-/// TLS that will not do.
-const WEAK: ErrorType = ErrorType::Custom("WeakTls");
 
 /// The peer for this attempt.
 pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
@@ -66,19 +59,7 @@ pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     }
     let mut peer = match &upstream.tls {
         None => HttpPeer::new(address, false, String::new()),
-        Some(tls) => {
-            let mut peer = HttpPeer::new(address, true, tls.server_name.clone());
-            // Pingora's pool does not tell connections apart by their CA
-            peer.group_key = tls.group_key;
-            peer.options.ca = tls.ca.clone();
-            peer.options.verify_cert = true;
-            peer.options.verify_hostname = true;
-            peer.client_cert_key = tls.client.clone();
-            if !tls.pins.is_empty() {
-                peer.options.upstream_tls_handshake_complete_hook = Some(PRESENTED.clone());
-            }
-            peer
-        }
+        Some(tls) => trust::peer(address, tls),
     };
     let options = &mut peer.options;
     options.alpn = ALPN::H1;
@@ -101,22 +82,6 @@ pub(super) fn peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
         .attempted(&ctx.telemetry.metrics, target, upstream);
     ctx.attempt = Some((target, now));
     Ok(Box::new(peer))
-}
-
-/// A connection is there, new or kept, and nothing of the request was sent on it yet.
-pub(super) fn connected(digest: Option<&Digest>, ctx: &RequestCtx) -> Result<()> {
-    let Some(tls) = ctx.upstream().and_then(|upstream| upstream.tls.as_ref()) else {
-        return Ok(());
-    };
-    tls.judge(digest.and_then(|digest| digest.ssl_digest.as_deref()))
-        .map_err(|why| {
-            let etype = match why {
-                UpstreamError::Pin => PIN,
-                UpstreamError::Weak => WEAK,
-                _ => ErrorType::TLSHandshakeFailure,
-            };
-            Error::explain(etype, "the connection will not do").into_up()
-        })
 }
 
 /// When the token is no longer good: what it admitted does not last longer (U25).
@@ -254,7 +219,7 @@ pub(super) fn answered(status: http::StatusCode, now: Instant, ctx: &RequestCtx)
 pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
     let denial = match denial(error, ctx) {
         Some(Denial::Upstream(UpstreamError::Tls)) if *error.etype() == ErrorType::InvalidCert => {
-            Some(Denial::Upstream(what_is_wrong(ctx).await))
+            Some(Denial::Upstream(trust::what_is_wrong(ctx).await))
         }
         denial => denial,
     };
@@ -281,19 +246,6 @@ pub(super) async fn failed(session: &mut Session, error: &Error, ctx: &mut Reque
     FailToProxy {
         error_code: code,
         can_reuse_downstream: false,
-    }
-}
-
-/// Why the certificate of the target was refused.
-async fn what_is_wrong(ctx: &RequestCtx) -> UpstreamError {
-    let upstream = ctx.upstream();
-    let tls = upstream.and_then(|upstream| Some((upstream, upstream.tls.as_ref()?)));
-    let (Some((upstream, tls)), Some(((_, target), _))) = (tls, ctx.attempt) else {
-        return UpstreamError::Tls;
-    };
-    match upstream.targets.get(target).and_then(Target::address) {
-        Some(address) => tls.diagnose(address, upstream.timeouts.connect).await,
-        None => UpstreamError::Tls,
     }
 }
 
@@ -328,8 +280,8 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
         }
         ErrorSource::Internal | ErrorSource::Unset | ErrorSource::Upstream => Some(match etype {
             ErrorType::Custom("Unresolved") => Denial::Upstream(UpstreamError::Unresolved),
-            _ if *etype == PIN => Denial::Upstream(UpstreamError::Pin),
-            _ if *etype == WEAK => Denial::Upstream(UpstreamError::Weak),
+            _ if *etype == trust::PIN => Denial::Upstream(UpstreamError::Pin),
+            _ if *etype == trust::WEAK => Denial::Upstream(UpstreamError::Weak),
             ErrorType::Custom("Deadline") | ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
                 Denial::Upstream(UpstreamError::Timeout)
             }

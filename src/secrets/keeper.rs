@@ -103,7 +103,12 @@ impl Keeper {
                     self.changed.store(true, Ordering::Release);
                 }
             }
-            (stores, is_due.then(|| kept.read.clone()).unwrap_or_default())
+            let read = if is_due {
+                kept.read.clone()
+            } else {
+                BTreeMap::new()
+            };
+            (stores, read)
         };
         if let Err(why) = stores.renew().await {
             log::warn!(target: "durward::secrets", "the login cannot be renewed: {why}");

@@ -9,6 +9,7 @@ pub mod store;
 pub mod vault;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -40,14 +41,25 @@ pub struct Sources {
 }
 
 /// What the configuration says about sealed files and stores.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Opened {
     keys: Vec<SealingKey>,
     stores: Option<Arc<Stores>>,
     /// What they said so far.
     documents: BTreeMap<Document, Arc<Value>>,
     failed: bool,
+    /// One did not answer: no more time is spent on it.
+    is_silent: bool,
     not_asked: BTreeSet<Stored>,
+}
+
+impl fmt::Debug for Opened {
+    /// Without what was read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened")
+            .field("stores", &self.stores)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a sealed file is sealed for: to be itself. `None` for what is no file.
@@ -146,9 +158,18 @@ impl Sources {
             if let Some(known) = opened.documents.get(&document) {
                 return Ok(known.clone());
             }
+            if opened.is_silent {
+                return Err(StoreError::Unusable("not asked: a store did not answer just now"));
+            }
             opened.stores.clone().ok_or(StoreError::NotConfigured)?
         };
-        let contents = Arc::new(stores.read_now(&document)?);
+        let contents = match stores.read_now(&document) {
+            Ok(contents) => Arc::new(contents),
+            Err(why) => {
+                self.opened.lock().is_silent |= matches!(why, StoreError::Unreachable(_));
+                return Err(why);
+            }
+        };
         self.opened.lock().documents.insert(document, contents.clone());
         Ok(contents)
     }

@@ -146,6 +146,24 @@ fn signatures_are_verified_by_an_independent_library() {
         for answer in &answers[2..] {
             assert!(answer["refused"].is_string(), "{algorithm}: {answer}");
         }
+        if algorithm == "ed25519" {
+            let documented = |seen: &Seen| {
+                let mut request = as_json(seen, algorithm, public);
+                request["documented"] = json!(true);
+                request
+            };
+            let (mut added, mut longer) = (seen[0].clone(), seen[0].clone());
+            added.headers.push(("X-Roles".to_owned(), "admin".to_owned()));
+            longer.body = b"{}".to_vec();
+            let all = [&seen[1], &seen[1], &seen[0], &added, &longer, &seen[2]];
+            let answers = verified(&all.map(documented));
+            let good = json!({ "good": true });
+            assert_eq!((&answers[0], &answers[2]), (&good, &good));
+            assert_eq!(answers[1], json!({ "refused": "ValueError: used before" }));
+            for answer in &answers[3..] {
+                assert!(answer["refused"].is_string(), "{answer}");
+            }
+        }
         assert!(
             seen[2].all("signature").is_empty(),
             "signed for a service that does not ask for it"

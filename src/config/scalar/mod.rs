@@ -5,6 +5,7 @@ mod rate;
 mod secret;
 mod size;
 mod span;
+mod stored;
 mod text;
 
 pub use rate::Rate;
@@ -12,4 +13,5 @@ pub use secret::Secret;
 pub(super) use secret::TYPE as SECRET_TYPE;
 pub use size::Size;
 pub use span::Span;
-pub use text::{Lookup, Malformed, Stored, Text, Unresolved};
+pub use stored::Stored;
+pub use text::{Lookup, Malformed, Text, Unresolved};

@@ -383,7 +383,7 @@ pub(super) fn url_of(at: &ConfigPath, text: &str, findings: &mut Findings<'_>) -
         Some(url) if url.scheme_str() == Some("http") => {
             findings.error(
                 at,
-                "issuers must be asked over https",
+                "must be asked over https",
                 "plain http is taken from loopback addresses only",
             );
             None
