@@ -15,7 +15,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::sign::Signer;
 
 /// Who the caller is said to be: where one of these is sent, the signature has to cover it.
-const IDENTITY: [&str; 2] = ["x-user-id", "x-roles"];
+const IDENTITY: [&str; 3] = ["x-user-id", "x-roles", "x-forwarded-client-cert"];
 /// Always covered.
 const ALWAYS: [&str; 5] = ["@method", "@authority", "@path", "@query", "x-request-id"];
 /// Longest life of a signature that is believed, in seconds: for so long nonces are remembered.

@@ -88,6 +88,8 @@ impl ProxyHttp for Durward {
         ctx: &mut Self::CTX,
     ) -> Result<()> {
         upstream::prepare(session, request, ctx)?;
+        // last: nothing that it covers is changed behind it
+        proof::write(request, ctx)?;
         let tether = streams::handshake(ctx);
         stand_in::swap_in(session, ctx, tether);
         Ok(())

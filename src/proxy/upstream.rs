@@ -14,7 +14,7 @@ use pingora_proxy::{FailToProxy, Session};
 
 use super::context::{Phase, RequestCtx};
 use super::tether::{ENDED, Kind};
-use super::{forwarded, proof, reply, trust};
+use super::{forwarded, reply, trust};
 use crate::clock::UnixTime;
 use crate::denial::{ContentError, Denial, UpstreamError};
 use crate::gates::authn::{AuthnError, Schemes};
@@ -128,9 +128,6 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
         }
     }
     forwarded::write(&session.req_header().headers, &mut headers, head, ctx)?;
-    if let Some(upstream) = ctx.upstream() {
-        proof::write(upstream, head, &mut headers, ctx)?;
-    }
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = head.method().clone();
     parts.uri = head
