@@ -97,4 +97,7 @@ pub struct AwsSm {
     pub access_key_id: Text,
     /// Its secret.
     pub secret_access_key: Secret,
+    /// What goes with a temporary access key.
+    #[serde(default)]
+    pub session_token: Option<Secret>,
 }

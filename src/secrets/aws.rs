@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::AUTHORIZATION;
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -40,15 +40,18 @@ pub(super) async fn read(settings: &Settings, asker: &Asker, name: &str) -> Resu
         .authority()
         .ok_or(StoreError::Unusable("no host"))?;
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let mut headers = vec![
+        ("content-type", TYPE),
+        ("host", authority.as_str()),
+        ("x-amz-date", &time),
+    ];
+    let session = settings.credentials.session_token.as_deref();
+    headers.extend(session.map(|token| ("x-amz-security-token", token)));
+    headers.push(("x-amz-target", TARGET));
     let signed = Signed {
         method: "POST",
         path: "/",
-        headers: &[
-            ("content-type", TYPE),
-            ("host", authority.as_str()),
-            ("x-amz-date", &time),
-            ("x-amz-target", TARGET),
-        ],
+        headers: &headers,
         body: body.as_bytes(),
         time: &time,
         region: &settings.region,
@@ -56,13 +59,11 @@ pub(super) async fn read(settings: &Settings, asker: &Asker, name: &str) -> Resu
     };
     let authorization =
         authorization(&signed, &settings.credentials).map_err(|_| StoreError::Unusable("cannot sign"))?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(&settings.endpoint)
-        .header(HOST, authority.as_str())
-        .header(CONTENT_TYPE, TYPE)
-        .header("x-amz-date", &time)
-        .header("x-amz-target", TARGET)
+    let mut request = Request::builder().method(Method::POST).uri(&settings.endpoint);
+    for (name, value) in &headers {
+        request = request.header(*name, *value);
+    }
+    let request = request
         .header(AUTHORIZATION, authorization)
         .body(Full::new(Bytes::from(body)))
         .map_err(|_| StoreError::Unusable("the request cannot be written"))?;

@@ -16,6 +16,8 @@ pub struct Credentials {
     pub access_key_id: String,
     /// Secret.
     pub secret_access_key: String,
+    /// Of temporary credentials; secret. Sent, and signed, as `x-amz-security-token`.
+    pub session_token: Option<String>,
 }
 
 impl fmt::Debug for Credentials {
@@ -114,6 +116,7 @@ mod tests {
         let credentials = Credentials {
             access_key_id: "AKIDEXAMPLE".to_owned(),
             secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
+            session_token: None,
         };
         assert_eq!(
             authorization(&signed, &credentials).unwrap(),

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::support::gateway::{Start, binary};
 use crate::support::issuer::{AUDIENCE, ISSUER};
 use crate::support::vault::{ROLE, ROOT, SECRET_ID, SERVICE_ACCOUNT, Vault};
-use crate::support::{Folder, Gateway, Origin, Reply, eventually};
+use crate::support::{Authority, Folder, Gateway, Origin, Reply, eventually};
 
 /// A gateway whose secret for asking its issuer is behind this reference, and the issuer, which sees it with each question.
 pub fn config(issuer: SocketAddr, reference: &str, secrets: &str) -> String {
@@ -259,6 +259,45 @@ fn a_check_without_the_network_says_what_it_did_not_look_up() {
     assert!(!output.status.success(), "the store is not configured");
 }
 
+// S20: what stands in for a key that nobody was asked for is not held against its certificate
+#[test]
+fn keys_in_a_store_need_no_network_to_be_checked() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    authority.install(&folder, "certs", &["localhost"]);
+    folder.write("ca.pem", authority.pem());
+    let key = "cert: certs/tls.crt, key_pem: \"${vault:gateway#key}\"";
+    let yaml = format!(
+        "version: 1\nsecrets: {{ vault: {{ address: \"https://127.0.0.1:1\", auth: {{ token: \"${{env:T}}\" }} }} }}\n\
+         listeners: [{{ address: \"127.0.0.1:1\", tls: {{ certificates: [{{ {key} }}] }} }}]\n\
+         upstreams: {{ o: {{ targets: [\"127.0.0.1:9\"], tls: {{ server_name: o.internal, ca: ca.pem, {key} }} }} }}\n\
+         routes: [{{ match: {{ host: localhost, methods: [GET], path: / }}, public: {{ reason: test, owner: us }}, upstream: o }}]\n"
+    );
+    let file = folder.write("durward.yaml", yaml);
+    let run = |arguments: &[&str]| {
+        let output = binary()
+            .args(arguments)
+            .args(["-c", &file])
+            .env("T", "t")
+            .output()
+            .unwrap();
+        (output.status.success(), text(&output))
+    };
+    let (good, said) = run(&["check"]);
+    assert!(
+        good && said.contains("not looked up: ${vault:gateway#key}"),
+        "{said}"
+    );
+    assert!(!said.contains("warning"), "{said}");
+    assert!(run(&["prove"]).0);
+    for arguments in [&["check", "--network"][..], &["run"]] {
+        let (good, said) = run(arguments);
+        assert!(
+            !good && said.contains("cannot read `${vault:gateway#key}`: no connection"),
+            "{said}"
+        );
+    }
+}
+
 /// Runs `durward seal`.
 fn seal(arguments: &[&str], key: &str, secret: &str) -> Output {
     let mut child = binary()
@@ -371,15 +410,27 @@ pub fn python() -> PathBuf {
 
 /// Secrets Manager, as far as a signature goes: for the many questions that moto would take too long to start for. What a
 /// good signature is, moto says (see [`Moto`]) and AWS's own example (in `src/secrets/sigv4.rs`).
-pub fn aws_of_the_tests(region: &'static str, id: &str, secret: &str) -> Origin {
+pub fn aws_of_the_tests(
+    region: &'static str,
+    id: &str,
+    secret: &str,
+    session: Option<&'static str>,
+) -> Origin {
     let credentials = Credentials {
         access_key_id: id.to_owned(),
         secret_access_key: secret.to_owned(),
+        session_token: None,
     };
     Origin::answering(move |seen| {
         let header = |name| seen.header(name).unwrap_or_default();
-        let names = ["content-type", "host", "x-amz-date", "x-amz-target"];
-        let headers: Vec<(&str, &str)> = names.iter().map(|name| (*name, header(*name))).collect();
+        let mut headers = vec![
+            ("content-type", header("content-type")),
+            ("host", header("host")),
+            ("x-amz-date", header("x-amz-date")),
+        ];
+        // what it should be, whatever was sent
+        headers.extend(session.map(|token| ("x-amz-security-token", token)));
+        headers.push(("x-amz-target", header("x-amz-target")));
         let signed = Signed {
             method: &seen.method,
             path: &seen.target,

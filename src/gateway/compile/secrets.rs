@@ -152,6 +152,7 @@ fn aws_sm(at: &ConfigPath, aws_sm: &config::AwsSm, findings: &mut Findings<'_>) 
         endpoint,
         access_key_id,
         secret_access_key,
+        session_token,
     } = aws_sm;
     let at_region = at.key("region");
     let region = findings.text(&at_region, region)?;
@@ -167,12 +168,17 @@ fn aws_sm(at: &ConfigPath, aws_sm: &config::AwsSm, findings: &mut Findings<'_>) 
     };
     let access_key_id = findings.text(&at.key("access_key_id"), access_key_id);
     let secret_access_key = findings.secret(&at.key("secret_access_key"), secret_access_key);
+    let session_token = match session_token {
+        None => None,
+        Some(token) => Some(findings.secret(&at.key("session_token"), token)?),
+    };
     Some(aws::Settings {
         endpoint: endpoint?,
         region,
         credentials: Credentials {
             access_key_id: access_key_id?,
             secret_access_key: secret_access_key?,
+            session_token,
         },
     })
 }

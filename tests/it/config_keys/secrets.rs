@@ -207,6 +207,18 @@ fn aws() -> Vec<Row> {
             settings: [("GOOD", "good"), ("WRONG", AWS_REFUSED)],
             observe: |secret| at_aws("eu-central-1", "ITS", "AKID", secret),
         },
+        Row {
+            // signed with the rest: one that the service is not told of does not fit
+            key: "secrets.aws_sm.session_token",
+            settings: [("TOKEN", "good"), ("WRONG", AWS_REFUSED)],
+            observe: |variable| {
+                let aws = aws_of_the_tests("eu-central-1", "AKID", "good-secret", Some(ROOT));
+                let block = aws_block(&format!("http://{}", aws.address), "eu-central-1", "AKID", "GOOD");
+                let token = format!(", session_token: \"${{env:{variable}}}\" }}");
+                let block = format!("{}{token}", block.strip_suffix(" }").unwrap());
+                check_network(&Folder::new(), &using("${aws-sm:a}", &block))
+            },
+        },
     ]
 }
 
@@ -256,13 +268,17 @@ fn asked(vault: &Vault, block: &str) -> String {
 }
 
 fn at_aws(region: &str, endpoint: &str, id: &str, variable: &str) -> String {
-    let aws = aws_of_the_tests("eu-central-1", "AKID", "good-secret");
+    let aws = aws_of_the_tests("eu-central-1", "AKID", "good-secret", None);
     let its = format!("http://{}", aws.address);
     let endpoint = if endpoint == "ITS" { its.as_str() } else { endpoint };
-    let block = format!(
-        "aws_sm: {{ region: {region}, endpoint: \"{endpoint}\", access_key_id: {id}, secret_access_key: \"${{env:{variable}_AWS}}\" }}"
-    );
+    let block = aws_block(endpoint, region, id, variable);
     check_network(&Folder::new(), &using("${aws-sm:a}", &block))
+}
+
+fn aws_block(endpoint: &str, region: &str, id: &str, variable: &str) -> String {
+    format!(
+        "aws_sm: {{ region: {region}, endpoint: \"{endpoint}\", access_key_id: {id}, secret_access_key: \"${{env:{variable}_AWS}}\" }}"
+    )
 }
 
 fn check_network(folder: &Folder, yaml: &str) -> String {
