@@ -137,7 +137,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub enum Purpose {
     /// TLS, then the pipeline.
-    Tls(TlsPolicy),
+    Tls(Box<TlsPolicy>),
     /// The pipeline without TLS, for the written reason.
     Plaintext(String),
     /// Redirect to HTTPS on this port.

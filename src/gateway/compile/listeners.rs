@@ -76,7 +76,7 @@ pub(super) fn compile(
                     let at = at.key("client_certificates");
                     client_certificates(&at, asked, truststores, declared, findings)
                 });
-                Purpose::Tls(tls_policy(&at, tls, asked, findings)?)
+                Purpose::Tls(Box::new(tls_policy(&at, tls, asked, findings)?))
             }
             (None, Some(redirect), None) => {
                 Purpose::Redirect(redirect_port(&at.key("redirect_https"), redirect, findings)?)
@@ -338,7 +338,7 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
     let tls: Vec<&TlsPolicy> = listeners
         .iter()
         .filter_map(|listener| match &listener.purpose {
-            Purpose::Tls(tls) => Some(tls),
+            Purpose::Tls(tls) => Some(&**tls),
             Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
         })
         .collect();
