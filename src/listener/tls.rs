@@ -202,8 +202,8 @@ fn harden(settings: &mut TlsSettings, policy: &TlsPolicy) -> Result<(), ErrorSta
 
 /// The post-quantum hybrid of X25519 and ML-KEM (S24).
 const HYBRID: &str = "X25519MLKEM768";
-/// Groups of the key exchange, the preferred first.
-const GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384";
+/// Groups of the key exchange, the preferred first: who knows the hybrid is asked to use it, at the price of a round trip.
+const GROUPS: &str = "X25519MLKEM768/X25519:P-256:P-384";
 
 /// The group of the key exchange. OpenSSL keeps the client's share with TLS 1.3 only.
 fn group(ssl: &TlsRef) -> Option<&'static str> {

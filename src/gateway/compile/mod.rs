@@ -4,6 +4,7 @@
 //! is used here, or this does not build.
 
 mod certificates;
+mod client_certificates;
 mod conditions;
 mod connections;
 mod content;
@@ -159,7 +160,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let authorities: Vec<&str> = issuers.keys().chain(keys.keys()).map(String::as_str).collect();
     let truststores = truststores::compile(&truststores, &authorities, findings);
     let listeners = listeners::compile(&listeners, &truststores, &declared_truststores, findings);
-    let compiled_certificates = truststores::accepted(
+    let compiled_certificates = client_certificates::compile(
         &client_certificates,
         &truststores,
         &declared_truststores,

@@ -294,3 +294,37 @@ fn a_certificate_counts_for_the_name_that_was_asked_for_alone() {
         assert_eq!(client.get_as("/mtls", host).status, expected, "{sni:?} {host}");
     }
 }
+
+// S24: hybrid where the library has it; and the record says what was agreed on
+#[test]
+fn the_group_of_the_key_exchange_is_recorded_and_the_hybrid_comes_first() {
+    let gateway = Gateway::start(
+        ROUTES
+            .split_once("- { match: { methods: [GET], path: /mtls }")
+            .unwrap()
+            .0
+            .split_once('\n')
+            .unwrap()
+            .1,
+    );
+    let agreed = |groups: &str| {
+        let mut has_it = true;
+        let client = crate::support::Client::new(gateway.https).tls(&gateway.authority, |settings| {
+            has_it = settings.set_groups_list(groups).is_ok();
+        });
+        if !has_it {
+            return None;
+        }
+        let answer = client.get("/", &[]);
+        let record = gateway.record(answer.header("x-request-id").unwrap());
+        Some(record["tls.curve"].as_str().unwrap_or("none").to_owned())
+    };
+    assert_eq!(agreed("X25519").as_deref(), Some("X25519"));
+    assert_eq!(agreed("P-256").as_deref(), Some("secp256r1"));
+    assert_eq!(agreed("P-384").as_deref(), Some("secp384r1"));
+    let hybrid = agreed("X25519:X25519MLKEM768");
+    assert!(
+        hybrid.is_none_or(|group| group == "X25519MLKEM768"),
+        "the client's order does not count"
+    );
+}

@@ -194,7 +194,8 @@ impl Truststore {
         }
         let mut until = UnixTime::MAX;
         let mut authorities = Vec::new();
-        for (depth, certificate) in path.iter().enumerate() {
+        // from above: what a CA says that was taken back counts for nothing
+        for (depth, certificate) in path.iter().enumerate().rev() {
             let issuer = path.get(depth + 1);
             until = until.min(text::time(certificate.not_after()).ok_or(AuthnError::CertificateInvalid)?);
             is_strong(certificate, issuer.is_some())?;
@@ -202,7 +203,7 @@ impl Truststore {
                 until = until.min(self.is_not_revoked(certificate, issuer, now)?);
             }
             if depth > 0 {
-                authorities.push(authority(certificate).ok_or(AuthnError::CertificateInvalid)?);
+                authorities.insert(0, authority(certificate).ok_or(AuthnError::CertificateInvalid)?);
             }
         }
         Ok(Verified {
