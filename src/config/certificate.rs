@@ -19,7 +19,8 @@ pub struct Truststore {
     /// What becomes of certificates while the list of their CA is past its `nextUpdate`. Default: refuse.
     #[serde(default)]
     pub on_stale: OnStale,
-    /// Certificates that are refused at once, on open connections, too: SHA-256 of each, in hexadecimal.
+    /// Certificates that are refused at once, on open connections, too, with all that they have issued: SHA-256 of each, in
+    /// hexadecimal.
     #[serde(default)]
     pub denied: Vec<String>,
     /// A file of more of them, one a line; what follows a `#` is a remark.

@@ -154,7 +154,7 @@ authn_errors! {
     CertificateListMissing = "client_certificate_crl_missing",
     /// The revocation list of the client certificate's CA is out of date.
     CertificateListStale = "client_certificate_crl_stale",
-    /// The client certificate is on the deny list.
+    /// The client certificate, or a CA above it, is on the deny list.
     CertificateDenied = "client_certificate_denied",
     /// Anything else that is wrong with a client certificate: a signature that is not its issuer's, an extension that must
     /// be understood and is not.

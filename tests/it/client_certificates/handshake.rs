@@ -161,9 +161,18 @@ fn cases(ca: &Held) -> Vec<Case> {
 fn every_bad_certificate_has_its_own_reason_and_no_request() {
     let ca = authority("root").root();
     let denied = ca.issue(&client("denied"));
-    let gateway = asking(&ca, &format!(", denied: [\"{}\"]", denied.sha256()), ROUTES).start();
+    let banned = ca.issue(&authority("banned"));
+    let list = format!(", denied: [\"{}\", \"{}\"]", denied.sha256(), banned.sha256());
+    let gateway = asking(&ca, &list, ROUTES).start();
     let mut cases = cases(&ca);
     cases.push(("denied", denied, "client_certificate_denied", "handshake failure"));
+    let below = banned.issue(&client("c"));
+    cases.push((
+        "denied above",
+        below,
+        "client_certificate_denied",
+        "handshake failure",
+    ));
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         for (what, held, expected, alert) in &cases {
             let (reason, told) = refused(&gateway, &held.speaking(&gateway, version));
@@ -205,7 +214,7 @@ fn every_bad_certificate_has_its_own_reason_and_no_request() {
         line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()
     };
     assert_eq!(count("client_certificate_expired"), 4);
-    assert_eq!(count("client_certificate_denied"), 2);
+    assert_eq!(count("client_certificate_denied"), 4);
     let decided = metrics
         .lines()
         .filter(|line| line.starts_with("durward_decisions_total") && line.contains("deny"));
@@ -256,6 +265,56 @@ fn a_listener_that_requires_one_has_no_connection_without() {
         let good = ca.issue(&crate::support::pki::client("good"));
         assert_eq!(good.speaking(&gateway, version).get("/", &[]).status, 200);
     }
+}
+
+// S26, U12: what a listener asks for is tightened while it runs; whether it asks at all cannot be changed so
+#[test]
+fn a_listener_can_be_made_to_require_one_but_not_to_stop_asking() {
+    let ca = authority("root").root();
+    let gateway = asking(&ca, "", ROUTES).start();
+    let mut open = gateway.client().connect();
+    let mut ask = || {
+        open.write(crate::support::client::request("GET", "/", &[], ""));
+        open.answer()
+    };
+    assert_eq!(ask().status, 200);
+    let rewrite = |from: &str, to: &str| {
+        let file = gateway.folder.0.join("durward.yaml");
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains(from), "{text}");
+        gateway.folder.write("durward.yaml", text.replace(from, to));
+    };
+    rewrite("mode: optional", "mode: required");
+    super::reload(&gateway);
+    let answer = ask();
+    assert_eq!(
+        (answer.status, reason(&gateway, &answer).as_str()),
+        (401, "client_certificate_missing")
+    );
+    assert_eq!(
+        refused(&gateway, &gateway.client()).0,
+        "client_certificate_missing"
+    );
+
+    rewrite("mode: required", "mode: off");
+    rewrite("client_certificates: { partners: { trust: partners } }", "");
+    rewrite(
+        "auth: { client_certificate: partners }",
+        "public: { reason: t, owner: u }",
+    );
+    gateway.signal("HUP");
+    let said = crate::support::eventually("the refusal of the change", || {
+        let status = gateway.admin("/config/status").text();
+        status.contains("needs upgrade").then_some(status)
+    });
+    assert!(
+        said.contains("whether they ask for client certificates"),
+        "{said}"
+    );
+    assert_eq!(
+        refused(&gateway, &gateway.client()).0,
+        "client_certificate_missing"
+    );
 }
 
 // S30: nothing but the very name that was asked for reaches a route behind certificates

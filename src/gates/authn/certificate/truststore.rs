@@ -185,18 +185,12 @@ impl Truststore {
     /// Why the certificate is not good.
     pub fn examine(&self, path: &StackRef<X509>, now: UnixTime) -> Result<Verified, AuthnError> {
         let leaf = path.get(0).ok_or(AuthnError::CertificateInvalid)?;
-        let digest = fingerprint(leaf).ok_or(AuthnError::CertificateInvalid)?;
-        self.is_not_denied(&digest)?;
-        // what is not said is everything: a certificate of a server must not do for a client
-        let purpose = leaf.extended_key_usage();
-        if !purpose.is_some_and(|purpose| purpose.contains(X509ExtendedKeyUsage::SSL_CLIENT)) {
-            return Err(AuthnError::CertificatePurpose);
-        }
         let mut until = UnixTime::MAX;
         let mut authorities = Vec::new();
         // from above: what a CA says that was taken back counts for nothing
         for (depth, certificate) in path.iter().enumerate().rev() {
             let issuer = path.get(depth + 1);
+            self.is_not_denied(&fingerprint(certificate).ok_or(AuthnError::CertificateInvalid)?)?;
             until = until.min(text::time(certificate.not_after()).ok_or(AuthnError::CertificateInvalid)?);
             is_strong(certificate, issuer.is_some())?;
             if let Some(issuer) = issuer {
@@ -205,6 +199,11 @@ impl Truststore {
             if depth > 0 {
                 authorities.insert(0, authority(certificate).ok_or(AuthnError::CertificateInvalid)?);
             }
+        }
+        // what is not said is everything: a certificate of a server must not do for a client
+        let purpose = leaf.extended_key_usage();
+        if !purpose.is_some_and(|purpose| purpose.contains(X509ExtendedKeyUsage::SSL_CLIENT)) {
+            return Err(AuthnError::CertificatePurpose);
         }
         Ok(Verified {
             authorities: authorities.into(),
