@@ -76,8 +76,9 @@ fn truststore(
     let lists: Vec<RevocationList> = lists.into_iter().flatten().collect();
     if !crl.is_empty() {
         let listed = |certificate: &X509| {
-            let key = text::key_fingerprint(certificate);
-            lists.iter().any(|list| Some(list.key) == key)
+            let (name, key) = (certificate.subject_name(), text::key_fingerprint(certificate));
+            let is_of = |list: &RevocationList| key.is_some_and(|key| list.is_of(name, &key));
+            lists.iter().any(is_of)
         };
         for certificate in authorities.iter().filter(|certificate| !listed(certificate)) {
             findings.warning(

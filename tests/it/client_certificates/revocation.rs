@@ -26,6 +26,11 @@ fn a_revoked_certificate_is_refused_and_so_is_one_that_no_current_list_speaks_of
     let (good, revoked) = (between.issue(&client("good")), between.issue(&client("revoked")));
     let taken_back = ca.issue(&authority("taken back"));
     let unlisted = ca.issue(&authority("unlisted"));
+    // another name for a key that has a list
+    let renamed = ca.issue(&crate::support::pki::Like {
+        key: between.key.clone(),
+        ..authority("renamed")
+    });
     let list = |until| ca.revoking(&[&taken_back], -DAY, until);
     let with = |on_stale: &str, of_root: Vec<u8>| {
         asking(
@@ -44,6 +49,10 @@ fn a_revoked_certificate_is_refused_and_so_is_one_that_no_current_list_speaks_of
         assert_eq!(good.speaking(&gateway, version).get("/mtls", &[]).status, 200);
         assert_eq!(why(&revoked), "client_certificate_revoked");
         assert_eq!(why(&taken_back.issue(&client("c"))), "client_certificate_revoked");
+        assert_eq!(
+            why(&renamed.issue(&client("c"))),
+            "client_certificate_crl_missing"
+        );
         assert_eq!(
             why(&unlisted.issue(&client("c"))),
             "client_certificate_crl_missing"

@@ -14,7 +14,8 @@ use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::verify::{X509VerifyParam, X509VerifyParamRef};
 use openssl::x509::{
-    CrlStatus, X509, X509Crl, X509ExtendedKeyUsage, X509Name, X509PurposeId, X509Ref, X509StoreContext,
+    CrlStatus, X509, X509Crl, X509ExtendedKeyUsage, X509Name, X509NameRef, X509PurposeId, X509Ref,
+    X509StoreContext,
 };
 
 use super::text::{self, fingerprint, key_fingerprint};
@@ -92,6 +93,18 @@ pub struct Verified {
     pub authorities: Box<[Authority]>,
     /// From then on it has to be judged anew: a certificate of the path ends, or a list does.
     pub until: UnixTime,
+}
+
+impl RevocationList {
+    /// Whether it speaks of the certificates of a CA: a name with two keys, or a key with two names, counts twice.
+    #[must_use]
+    pub fn is_of(&self, name: &X509NameRef, key: &Digest) -> bool {
+        self.key == *key
+            && matches!(
+                self.crl.issuer_name().try_cmp(name),
+                Ok(std::cmp::Ordering::Equal)
+            )
+    }
 }
 
 impl Truststore {
@@ -231,7 +244,10 @@ impl Truststore {
             return Ok(UnixTime::MAX);
         }
         let key = key_fingerprint(issuer).ok_or(AuthnError::CertificateInvalid)?;
-        let lists = || self.lists.iter().filter(|list| list.key == key);
+        let lists = || {
+            let all = self.lists.iter();
+            all.filter(|list| list.is_of(certificate.issuer_name(), &key))
+        };
         let serial = certificate.serial_number();
         if lists().any(|list| matches!(list.crl.get_by_serial(serial), CrlStatus::Revoked(_))) {
             return Err(AuthnError::CertificateRevoked);
