@@ -62,8 +62,16 @@ impl Handshakes {
     /// Asks for a certificate, by the truststore of the moment.
     fn ask(&self, ssl: &mut TlsRef) -> Result<(), ErrorStack> {
         let running = self.registry.live.current();
+        // both of one snapshot: an index means nothing in another
         let gateway = &running.gateway;
-        let asked = self.with_policy(|policy| policy.client_certificates).flatten();
+        let asked = match gateway
+            .listeners
+            .get(self.listener)
+            .map(|listener| &listener.purpose)
+        {
+            Some(Purpose::Tls(policy)) => policy.client_certificates,
+            _ => None,
+        };
         let Some(asked) = asked else { return Ok(()) };
         let Some(truststore) = gateway.truststores.get(asked.trust) else {
             return Err(ErrorStack::get());
