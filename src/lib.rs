@@ -42,6 +42,7 @@ pub mod gates;
 pub mod config;
 pub mod gateway;
 pub mod lifecycle;
+pub mod pki;
 pub mod secrets;
 pub mod upstream;
 

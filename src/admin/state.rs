@@ -278,11 +278,21 @@ impl State {
                 continue;
             };
             let address = listener.address.to_string();
-            for certificate in policy.certificates.all() {
+            for certificate in policy
+                .certificates
+                .slots()
+                .iter()
+                .filter_map(|slot| slot.current())
+            {
                 let name = certificate.names.first().map_or("", String::as_str);
-                let labels = [&address, self.names.of(name)];
-                if let Some(ends) = certificate.not_after() {
-                    self.certificates.with_label_values(&labels).set(ends);
+                let gauge = self
+                    .certificates
+                    .with_label_values(&[&address, self.names.of(name)]);
+                // of several for one name, the one that ends first
+                if let Some(ends) = certificate.not_after()
+                    && (gauge.get() == 0 || ends < gauge.get())
+                {
+                    gauge.set(ends);
                 }
             }
         }

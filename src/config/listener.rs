@@ -50,8 +50,13 @@ pub struct Tls {
     /// Overrides the TLS 1.3 suites.
     #[serde(default)]
     pub ciphersuites: Option<Vec<String>>,
-    /// The certificates; the first also serves clients that name no host, or an unknown one.
+    /// The certificates, chosen by the name that a client asks for. Of several for one name, one with an EC and one with an
+    /// RSA key serve side by side, and the client's offer decides.
     pub certificates: Vec<Certificate>,
+    /// What clients are shown who name no host, or an unknown one: the certificate for this name; or `none`, and they are
+    /// refused. Default: the first certificate.
+    #[serde(default)]
+    pub default_certificate: Option<Text>,
     /// Offer HTTP/2 beside HTTP/1.1. Default: true.
     #[serde(default = "yes")]
     pub http2: bool,

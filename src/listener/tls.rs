@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use http::HeaderValue;
 use openssl::error::ErrorStack;
-use openssl::ssl::{NameType, SslOptions, SslVersion};
+use openssl::ssl::{NameType, SniError, SslAlert, SslOptions, SslVersion};
 use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
@@ -32,6 +32,7 @@ pub struct Secured {
 }
 
 /// Looks everything up in the snapshot of the moment: a new certificate serves the next handshake.
+#[derive(Clone)]
 struct Handshakes {
     live: Arc<Live>,
     /// Index of the listener in the snapshot; a reload cannot change their order.
@@ -45,6 +46,12 @@ impl Handshakes {
             Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
         }
     }
+
+    /// Whether a client that asks for this name is shown a certificate.
+    fn serves(&self, name: Option<&str>) -> bool {
+        self.with_policy(|policy| policy.certificates.choose(name).is_some())
+            .unwrap_or_default()
+    }
 }
 
 #[async_trait]
@@ -52,7 +59,7 @@ impl TlsAccept for Handshakes {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = asked_name(ssl);
         let shown = self.with_policy(|policy| match policy.certificates.choose(name.as_deref()) {
-            Some(chosen) => show(ssl, chosen),
+            Some(group) => group.certificates().iter().try_for_each(|one| show(ssl, one)),
             None => Ok(()),
         });
         if let Some(Err(why)) = shown {
@@ -65,7 +72,7 @@ impl TlsAccept for Handshakes {
         let sni = asked_name(ssl);
         let (hsts, names) = self.with_policy(|policy| {
             let shown = policy.certificates.choose(sni.as_deref());
-            (policy.hsts.clone(), shown.map(|shown| shown.names.clone()))
+            (policy.hsts.clone(), shown.map(|shown| shown.names().clone()))
         })?;
         let facts = TlsFacts {
             version: ssl.version_str().to_owned(),
@@ -89,6 +96,7 @@ fn asked_name(ssl: &TlsRef) -> Option<String> {
     ssl.servername(NameType::HOST_NAME).map(str::to_ascii_lowercase)
 }
 
+/// Shown twice, once for each kind of key, the library takes what the client's offer allows: EC before RSA.
 fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), ErrorStack> {
     let mut chain = chosen.chain.iter();
     if let Some(leaf) = chain.next() {
@@ -107,12 +115,20 @@ pub fn settings(live: &Arc<Live>, listener: usize, policy: &TlsPolicy) -> pingor
         live: live.clone(),
         listener,
     };
-    let mut settings = TlsSettings::with_callbacks(Box::new(handshakes))?;
+    let mut settings = TlsSettings::with_callbacks(Box::new(handshakes.clone()))?;
     if policy.http2 {
         settings.enable_h2();
     } else {
         settings.set_alpn(pingora_core::protocols::ALPN::H1);
     }
+    // having one also keeps the server name on resumed TLS 1.2 sessions, where OpenSSL otherwise forgets it
+    settings.set_servername_callback(move |ssl, alert| {
+        if handshakes.serves(asked_name(ssl).as_deref()) {
+            return Ok(());
+        }
+        *alert = SslAlert::UNRECOGNIZED_NAME;
+        Err(SniError::ALERT_FATAL)
+    });
     harden(&mut settings, policy).map_err(|why| {
         pingora_core::Error::because(pingora_core::ErrorType::InternalError, "TLS settings", why)
     })?;
@@ -129,7 +145,5 @@ fn harden(settings: &mut TlsSettings, policy: &TlsPolicy) -> Result<(), ErrorSta
     settings.set_cipher_list(&policy.ciphers)?;
     settings.set_ciphersuites(&policy.ciphersuites)?;
     settings.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::NO_RENEGOTIATION);
-    // keeps the server name on resumed TLS 1.2 sessions, where OpenSSL otherwise forgets it
-    settings.set_servername_callback(|_, _| Ok(()));
     settings.set_session_id_context(b"durward")
 }

@@ -1,5 +1,6 @@
 //! Puts the parts together under Pingora. The only place that starts services.
 
+mod certificates;
 mod process;
 mod shutdown;
 pub mod state;
@@ -101,6 +102,7 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
         AskIssuers { live: live.clone() },
     ));
     server.add_service(background_service("names", KeepNames { live: live.clone() }));
+    certificates::add(&mut server, &live);
     if let Some(watched) = options.watched {
         let reloads = Reloads {
             live,

@@ -17,6 +17,7 @@ mod authn;
 mod authz;
 mod bodies;
 mod canary;
+mod certificates;
 mod cli;
 mod conf;
 mod config_keys;

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
 
-use super::certificates::certified_key;
+use super::certificates::slot;
 use super::findings::Findings;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, Plaintext, Redirect, TlsProfile, TlsVersion};
-use crate::gateway::certificates::Certificates;
+use crate::gateway::certificates::{Certificates, Fallback, Slot};
 use crate::gateway::router::HostPattern;
 use crate::gateway::{Listener, Purpose, Route, TlsPolicy};
 
@@ -140,6 +141,7 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
         ciphers,
         ciphersuites,
         certificates,
+        default_certificate,
         http2,
         hsts_max_age,
     } = tls;
@@ -175,11 +177,19 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
     if certificates.is_empty() {
         findings.incomplete(&list, "there is no certificate", "");
     }
-    let certificates: Vec<_> = certificates
+    let slots: Vec<_> = certificates
         .iter()
         .enumerate()
-        .filter_map(|(index, certificate)| certified_key(&list.index(index), certificate, findings))
+        .filter_map(|(index, certificate)| slot(&list.index(index), certificate, findings))
         .collect();
+    let complete = slots.len() == certificates.len();
+    let certificates = by_name(
+        &at.key("default_certificate"),
+        default_certificate,
+        slots,
+        complete,
+        findings,
+    );
 
     let day = Duration::from_secs(86_400);
     let max_age = findings.duration(
@@ -193,10 +203,38 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
         tls12,
         ciphers,
         ciphersuites,
-        certificates: Certificates::new(certificates),
+        certificates,
         http2: *http2,
         hsts,
     })
+}
+
+/// The certificates by name. `complete`: none was left out for its faults.
+fn by_name(
+    at: &ConfigPath,
+    default: &Option<Text>,
+    slots: Vec<Arc<Slot>>,
+    complete: bool,
+    findings: &mut Findings<'_>,
+) -> Certificates {
+    let default = default.as_ref().and_then(|name| findings.text(at, name));
+    let fallback = match default.as_deref() {
+        None => Fallback::First,
+        Some("none") => Fallback::Refuse,
+        Some(name) => Fallback::Name(name.to_ascii_lowercase()),
+    };
+    let certificates = Certificates::new(slots, &fallback);
+    if let Fallback::Name(name) = &fallback
+        && complete
+        && !certificates.has(name)
+    {
+        findings.error(
+            at,
+            format!("no certificate of this listener is for `{name}`"),
+            "name a host of one of them, or write `none` to refuse clients that ask for no name, or for an unknown one",
+        );
+    }
+    certificates
 }
 
 fn suites(
@@ -290,8 +328,8 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
     }
     let names: Vec<&String> = tls
         .iter()
-        .flat_map(|tls| tls.certificates.all())
-        .flat_map(|c| c.names.iter())
+        .flat_map(|tls| tls.certificates.slots())
+        .flat_map(|slot| slot.names.iter())
         .collect();
     for (index, route) in routes.iter().enumerate() {
         let covered = match &route.host {

@@ -77,6 +77,31 @@ impl Authority {
 
     /// The same for this key.
     pub fn leaf_of(&self, key: &PKey<Private>, names: &[&str]) -> Leaf {
+        self.leaf_signed(key, names, MessageDigest::sha256())
+    }
+
+    /// The same, signed with this digest.
+    pub fn leaf_signed(&self, key: &PKey<Private>, names: &[&str], digest: MessageDigest) -> Leaf {
+        self.signed(key, names, digest, |_| ())
+    }
+
+    /// With something more in it, or something else.
+    pub fn leaf_with(
+        &self,
+        key: &PKey<Private>,
+        names: &[&str],
+        change: impl FnOnce(&mut X509Builder),
+    ) -> Leaf {
+        self.signed(key, names, MessageDigest::sha256(), change)
+    }
+
+    fn signed(
+        &self,
+        key: &PKey<Private>,
+        names: &[&str],
+        digest: MessageDigest,
+        change: impl FnOnce(&mut X509Builder),
+    ) -> Leaf {
         let mut builder = builder(names[0], key);
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
         let mut san = SubjectAlternativeName::new();
@@ -94,7 +119,8 @@ impl Authority {
         builder
             .append_extension(ExtendedKeyUsage::new().server_auth().build().unwrap())
             .unwrap();
-        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        change(&mut builder);
+        builder.sign(&self.key, digest).unwrap();
         Leaf {
             certificate: builder.build().to_pem().unwrap(),
             key: key.private_key_to_pem_pkcs8().unwrap(),
