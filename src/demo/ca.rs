@@ -13,9 +13,9 @@ use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509, X509PurposeId, X509Ref, X509StoreContext};
 
-use super::state::{Readers, State};
 use crate::clock::UnixTime;
 use crate::pki::issue::{Authority, Key};
+use crate::pki::store::{Readers, State};
 
 /// The CA certificate, for `curl --cacert`.
 pub const CA: &str = "ca.pem";
@@ -135,7 +135,7 @@ mod tests {
     use openssl::x509::verify::{X509CheckFlags, X509VerifyParam};
 
     use super::*;
-    use crate::demo::state::Scratch;
+    use crate::pki::store::Scratch;
 
     fn made() -> (Scratch, State) {
         let scratch = Scratch::new();

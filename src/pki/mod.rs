@@ -5,3 +5,5 @@
 pub mod facts;
 pub mod flaws;
 pub mod issue;
+pub mod ocsp;
+pub mod store;

@@ -6,7 +6,7 @@ use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
 use openssl::ssl::{SslConnectorBuilder, SslVersion};
 
-use crate::support::certs::{Leaf, ec_key};
+use crate::support::certs::{Access, Leaf, access, ec_key};
 use crate::support::gateway::check;
 use crate::support::{Authority, Client, Folder, Gateway, eventually};
 
@@ -141,14 +141,9 @@ fn what_is_wrong_with_a_chain_is_said_when_it_is_loaded() {
 
     // the leaf alone says where its issuer's certificate is to be had, so clients do not have that
     let leaf = authority.leaf_with(&ec_key(), &names, |builder| {
-        let access = openssl::x509::X509Extension::new_nid(
-            None,
-            None,
-            openssl::nid::Nid::INFO_ACCESS,
-            "caIssuers;URI:http://ca.example/ca.crt",
-        );
-        #[allow(deprecated)]
-        builder.append_extension(access.unwrap()).unwrap();
+        builder
+            .append_extension(access(Access::Issuers, "http://ca.example/ca.crt"))
+            .unwrap();
     });
     let (good, said) = installed(&folder, &leaf);
     assert!(

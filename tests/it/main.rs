@@ -52,5 +52,6 @@ mod slow;
 mod smoke;
 mod status;
 mod streams;
+mod tls_cli;
 mod transport;
 mod upstream;

@@ -1,13 +1,13 @@
 //! A certificate authority for the length of a test.
 
-use openssl::asn1::Asn1Time;
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use openssl::x509::{X509, X509Builder, X509Extension, X509NameBuilder};
 
 use super::Folder;
 
@@ -141,6 +141,33 @@ impl Leaf {
         folder.write(&format!("{dir}/tls.key"), &self.key);
         folder.0.join(dir).display().to_string()
     }
+}
+
+/// What is to be had from a CA (RFC 5280 section 4.2.2.1).
+#[derive(Clone, Copy)]
+pub enum Access {
+    /// Whether a certificate is revoked.
+    Ocsp = 1,
+    /// The CA's own certificate.
+    Issuers = 2,
+}
+
+/// The extension that says where: shorter than 100 bytes.
+pub fn access(what: Access, url: &str) -> X509Extension {
+    let length = u8::try_from(url.len()).unwrap();
+    assert!(length < 100);
+    // 1.3.6.1.5.5.7.48.N
+    let method = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, what as u8];
+    let head = [
+        &[0x30, length + 14, 0x30, length + 12],
+        &method[..],
+        &[0x86, length],
+    ]
+    .concat();
+    let der = [&head, url.as_bytes()].concat();
+    let der = Asn1OctetString::new_from_bytes(&der).unwrap();
+    let oid = Asn1Object::from_str("1.3.6.1.5.5.7.1.1").unwrap();
+    X509Extension::new_from_der(&oid, false, &der).unwrap()
 }
 
 fn subject(name: &str) -> openssl::x509::X509Name {
