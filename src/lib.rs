@@ -39,6 +39,7 @@ pub mod world;
 
 pub mod gates;
 
+pub mod acme;
 pub mod config;
 pub mod gateway;
 pub mod lifecycle;

@@ -33,6 +33,12 @@ pub(super) struct State {
     reload_successful: IntGauge,
     reload_time: IntGauge,
     certificates: IntGaugeVec,
+    staples: IntGaugeVec,
+    staple_failures: IntGaugeVec,
+    staple_questions: IntCounterVec,
+    orders: IntCounterVec,
+    order_failures: IntGaugeVec,
+    order_planned: IntGaugeVec,
     records_dropped: IntCounter,
     records_waiting: IntGauge,
     records_failing: IntGauge,
@@ -140,6 +146,36 @@ impl State {
             reload_time: gauge(
                 "durward_config_last_reload_timestamp_seconds",
                 "When the configuration file was last read.",
+            )?,
+            orders: counters(
+                "durward_acme_orders_total",
+                "Orders of certificates, by outcome.",
+                &["account", "name", "outcome"],
+            )?,
+            order_failures: gauges(
+                "durward_acme_failures",
+                "Orders of a certificate that failed since the last one that did not.",
+                &["account", "name"],
+            )?,
+            order_planned: gauges(
+                "durward_acme_next_order_timestamp_seconds",
+                "When a certificate is ordered next.",
+                &["account", "name"],
+            )?,
+            staples: gauges(
+                "durward_ocsp_staple_next_update_seconds",
+                "Until when the proof that a certificate is not revoked can be shown.",
+                &["name"],
+            )?,
+            staple_failures: gauges(
+                "durward_ocsp_failures",
+                "Questions about a certificate that failed since the last one that did not.",
+                &["name"],
+            )?,
+            staple_questions: counters(
+                "durward_ocsp_questions_total",
+                "Questions about a certificate to its responder, by outcome.",
+                &["name", "outcome"],
             )?,
             certificates: gauges(
                 "durward_tls_certificate_not_after_seconds",
@@ -296,9 +332,47 @@ impl State {
                 }
             }
         }
+        self.read_staples(live);
+        self.read_orders(live);
         let reload = live.last_reload();
         self.reload_successful.set(i64::from(reload.faults.is_empty()));
         self.reload_time.set(number(reload.at.seconds()));
+    }
+}
+
+impl State {
+    fn read_orders(&self, live: &Live) {
+        self.order_failures.reset();
+        self.order_planned.reset();
+        for state in live.orders().states() {
+            let labels = [self.names.of(&state.account), self.names.of(&state.name)];
+            self.order_failures
+                .with_label_values(&labels)
+                .set(number(state.failures));
+            self.order_planned
+                .with_label_values(&labels)
+                .set(number(state.planned.seconds()));
+            for (outcome, orders) in state.orders {
+                let [account, name] = labels;
+                raise(&self.orders.with_label_values(&[account, name, outcome]), orders);
+            }
+        }
+    }
+
+    fn read_staples(&self, live: &Live) {
+        self.staples.reset();
+        self.staple_failures.reset();
+        for state in live.staples().states() {
+            let name = self.names.of(&state.name);
+            let until = state.next_update.map_or(0, |until| number(until.seconds()));
+            self.staples.with_label_values(&[name]).set(until);
+            self.staple_failures
+                .with_label_values(&[name])
+                .set(number(state.failures));
+            for (outcome, asked) in state.asked {
+                raise(&self.staple_questions.with_label_values(&[name, outcome]), asked);
+            }
+        }
     }
 }
 

@@ -91,7 +91,8 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// A certificate chain and its key: a `dir` that holds `tls.crt` and `tls.key`, or `cert` with `key` or `key_pem`.
+/// A certificate chain and its key: a `dir` that holds `tls.crt` and `tls.key`, or `cert` with `key` or `key_pem`, or
+/// `names` with the `acme` account that it is had from.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
@@ -107,6 +108,12 @@ pub struct Certificate {
     /// The private key itself, as a reference to where it is kept.
     #[serde(default)]
     pub key_pem: Option<Secret>,
+    /// Name of an account under `acme`: the certificate is ordered there, and renewed.
+    #[serde(default)]
+    pub acme: Option<Text>,
+    /// Hosts that the ordered certificate is to be for.
+    #[serde(default)]
+    pub names: Option<Vec<Text>>,
 }
 
 /// Where plain HTTP is sent: `true` for port 443, or the port.

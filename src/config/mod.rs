@@ -20,6 +20,7 @@ mod secrecy;
 mod suggest;
 mod yaml;
 
+mod acme;
 mod condition;
 mod connection;
 mod issuer;
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use condition::{
     Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, TimeWindow, Unknown,
 };
@@ -73,6 +75,9 @@ pub struct Config {
     pub records: Records,
     /// The sockets that clients connect to.
     pub listeners: Vec<Listener>,
+    /// Accounts with CAs that issue certificates by themselves, by name.
+    #[serde(default)]
+    pub acme: BTreeMap<String, Acme>,
     /// What their connections may cost.
     #[serde(default)]
     pub connections: Connections,

@@ -8,6 +8,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use smallvec::SmallVec;
 
+use crate::acme::Account;
 use crate::pki::facts::{self, Fingerprint};
 
 /// A certificate chain with its private key.
@@ -51,6 +52,8 @@ impl CertifiedKey {
 pub struct Slot {
     /// DNS names and addresses that it is for, in lower case; `*.` kept.
     pub names: Arc<[String]>,
+    /// Who fills it from time to time; `None`: it is filled for good.
+    pub account: Option<Arc<Account>>,
     current: ArcSwapOption<CertifiedKey>,
 }
 
@@ -60,8 +63,24 @@ impl Slot {
     pub fn of(certificate: CertifiedKey) -> Slot {
         Slot {
             names: certificate.names.clone(),
+            account: None,
             current: ArcSwapOption::from_pointee(certificate),
         }
+    }
+
+    /// Filled by an account, with what was issued last to begin with.
+    #[must_use]
+    pub fn managed(names: Arc<[String]>, account: Arc<Account>, stored: Option<CertifiedKey>) -> Slot {
+        Slot {
+            names,
+            account: Some(account),
+            current: ArcSwapOption::from_pointee(stored),
+        }
+    }
+
+    /// Serves the next handshake with another certificate.
+    pub fn fill(&self, certificate: Arc<CertifiedKey>) {
+        self.current.store(Some(certificate));
     }
 
     /// The certificate that is there now.

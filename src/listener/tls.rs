@@ -6,14 +6,19 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use http::HeaderValue;
 use openssl::error::ErrorStack;
-use openssl::ssl::{NameType, SniError, SslAlert, SslOptions, SslVersion};
+use openssl::ssl::{
+    AlpnError, NameType, SniError, SslAlert, SslOptions, SslRef, SslVersion, select_next_proto,
+};
 use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ext;
 
 use super::Connection;
+use crate::acme::challenge;
+use crate::clock::UnixTime;
 use crate::gateway::{Purpose, TlsPolicy};
+use crate::pki::facts;
 use crate::request::TlsFacts;
 use crate::running::live::Live;
 use crate::telemetry::record::tls_fields;
@@ -58,6 +63,13 @@ impl Handshakes {
 impl TlsAccept for Handshakes {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = asked_name(ssl);
+        if is_proof(ssl) {
+            let proof = name.as_deref().and_then(|name| self.live.challenges().tls(name));
+            if let Some(Err(why)) = proof.map(|proof| show(ssl, &proof)) {
+                log::error!(target: "durward::tls", "proof for {name:?} cannot be used: {why}");
+            }
+            return;
+        }
         let shown = self.with_policy(|policy| match policy.certificates.choose(name.as_deref()) {
             Some(group) => group.certificates().iter().try_for_each(|one| show(ssl, one)),
             None => Ok(()),
@@ -81,7 +93,8 @@ impl TlsAccept for Handshakes {
                 .map(|cipher| cipher.name().to_owned())
                 .unwrap_or_default(),
             sni,
-            names: names.unwrap_or_default(),
+            // whoever asked for a proof gets nothing else on this connection: no host is covered
+            names: names.filter(|_| !is_proof(ssl)).unwrap_or_default(),
         };
         Some(Arc::new(Secured {
             fields: tls_fields(&facts).into(),
@@ -96,6 +109,31 @@ fn asked_name(ssl: &TlsRef) -> Option<String> {
     ssl.servername(NameType::HOST_NAME).map(str::to_ascii_lowercase)
 }
 
+/// Whether a CA asks for the proof that a name is ours (RFC 8737). In TLS 1.3 the protocol is chosen before the certificate.
+fn is_proof(ssl: &SslRef) -> bool {
+    ssl.selected_alpn_protocol() == Some(challenge::ALPN)
+}
+
+/// The protocol of a connection, from what the client offers.
+fn protocol<'a>(
+    ssl: &SslRef,
+    offered: &'a [u8],
+    http2: bool,
+    live: &Live,
+) -> std::result::Result<&'a [u8], AlpnError> {
+    const PROOF: &[u8] = b"\x0aacme-tls/1";
+    if offered == PROOF && ssl.version2() == Some(SslVersion::TLS1_3) {
+        let shown = asked_name(ssl).and_then(|name| live.challenges().tls(&name));
+        return shown.map(|_| challenge::ALPN).ok_or(AlpnError::ALERT_FATAL);
+    }
+    let ours: &[u8] = if http2 {
+        b"\x02h2\x08http/1.1"
+    } else {
+        b"\x08http/1.1"
+    };
+    select_next_proto(ours, offered).ok_or(AlpnError::NOACK)
+}
+
 /// Shown twice, once for each kind of key, the library takes what the client's offer allows: EC before RSA.
 fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), ErrorStack> {
     let mut chain = chosen.chain.iter();
@@ -104,6 +142,16 @@ fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), E
     }
     ext::ssl_use_private_key(ssl, &chosen.key)?;
     chain.try_for_each(|issuer| ext::ssl_add_chain_cert(ssl, issuer))
+}
+
+/// Shows the proof that the certificate is not revoked, where there is one. By now the one that is shown has been chosen.
+fn staple(ssl: &mut SslRef, live: &Live) -> Result<bool, ErrorStack> {
+    let shown = ssl.certificate().map(facts::fingerprint);
+    let Some(staple) = shown.and_then(|shown| live.staples().of(&shown, UnixTime::of_system())) else {
+        return Ok(false);
+    };
+    ssl.set_ocsp_status(&staple.der)?;
+    Ok(true)
 }
 
 /// Settings for Pingora's listener, by index in the snapshot.
@@ -116,11 +164,6 @@ pub fn settings(live: &Arc<Live>, listener: usize, policy: &TlsPolicy) -> pingor
         listener,
     };
     let mut settings = TlsSettings::with_callbacks(Box::new(handshakes.clone()))?;
-    if policy.http2 {
-        settings.enable_h2();
-    } else {
-        settings.set_alpn(pingora_core::protocols::ALPN::H1);
-    }
     // having one also keeps the server name on resumed TLS 1.2 sessions, where OpenSSL otherwise forgets it
     settings.set_servername_callback(move |ssl, alert| {
         if handshakes.serves(asked_name(ssl).as_deref()) {
@@ -129,9 +172,14 @@ pub fn settings(live: &Arc<Live>, listener: usize, policy: &TlsPolicy) -> pingor
         *alert = SslAlert::UNRECOGNIZED_NAME;
         Err(SniError::ALERT_FATAL)
     });
-    harden(&mut settings, policy).map_err(|why| {
-        pingora_core::Error::because(pingora_core::ErrorType::InternalError, "TLS settings", why)
-    })?;
+    let (challenges, http2) = (live.clone(), policy.http2);
+    settings.set_alpn_select_callback(move |ssl, offered| protocol(ssl, offered, http2, &challenges));
+    let staples = live.clone();
+    harden(&mut settings, policy)
+        .and_then(|()| settings.set_status_callback(move |ssl| staple(ssl, &staples)))
+        .map_err(|why| {
+            pingora_core::Error::because(pingora_core::ErrorType::InternalError, "TLS settings", why)
+        })?;
     Ok(settings)
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
@@ -15,7 +15,7 @@ use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
     SubjectKeyIdentifier,
 };
-use openssl::x509::{X509, X509Builder, X509Name, X509NameRef, X509Ref, X509Req};
+use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509NameRef, X509Ref, X509Req};
 
 use crate::clock::UnixTime;
 
@@ -133,6 +133,30 @@ pub fn request(
     let mut extensions = Stack::new()?;
     extensions.push(names)?;
     builder.add_extensions(&extensions)?;
+    builder.sign(key, MessageDigest::sha256())?;
+    Ok(builder.build())
+}
+
+/// The proof of control over a name in TLS (RFC 8737 section 3): signed by itself, with `digest` of the key authorization.
+///
+/// # Errors
+/// Those of OpenSSL.
+pub fn proof(key: &PKey<Private>, name: &str, digest: &[u8; 32]) -> Result<X509, ErrorStack> {
+    let now = UnixTime::of_system();
+    let mut builder = begin(
+        key,
+        X509Name::builder()?.build().as_ref(),
+        X509Name::builder()?.build().as_ref(),
+        1,
+        now,
+    )?;
+    let names = alternative(&[name.to_owned()]).build(&builder.x509v3_context(None, None))?;
+    builder.append_extension(names)?;
+    // id-pe-acmeIdentifier, an OCTET STRING of 32 bytes
+    let value = [&[0x04, 0x20], &digest[..]].concat();
+    let value = Asn1OctetString::new_from_bytes(&value)?;
+    let identifier = Asn1Object::from_str("1.3.6.1.5.5.7.1.31")?;
+    builder.append_extension(X509Extension::new_from_der(&identifier, true, &value)?)?;
     builder.sign(key, MessageDigest::sha256())?;
     Ok(builder.build())
 }

@@ -1,5 +1,6 @@
 //! Puts the parts together under Pingora. The only place that starts services.
 
+mod acme;
 mod certificates;
 mod process;
 mod shutdown;

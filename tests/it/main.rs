@@ -13,6 +13,7 @@
 mod support;
 
 mod abuse;
+mod acme;
 mod authn;
 mod authz;
 mod bodies;
@@ -38,6 +39,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod ocsp;
 mod oidc;
 mod packaging;
 mod policy_tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
+use super::acme::{self, Accounts};
 use super::findings::Findings;
 use crate::clock::UnixTime;
 use crate::config::Certificate;
@@ -19,9 +20,20 @@ use crate::pki::flaws::{self, Distrust, Flaw};
 pub(super) fn slot(
     at: &ConfigPath,
     certificate: &Certificate,
+    accounts: &Accounts,
     findings: &mut Findings<'_>,
 ) -> Option<Arc<Slot>> {
-    certified_key(at, certificate, findings).map(|certificate| Arc::new(Slot::of(certificate)))
+    match certificate {
+        Certificate {
+            dir: None,
+            cert: None,
+            key: None,
+            key_pem: None,
+            acme: Some(account),
+            names,
+        } => acme::slot(at, account, names.as_deref(), accounts, findings),
+        _ => certified_key(at, certificate, findings).map(|certificate| Arc::new(Slot::of(certificate))),
+    }
 }
 
 /// A chain and its key.
@@ -35,15 +47,18 @@ fn certified_key(
         cert,
         key,
         key_pem,
+        acme,
+        names,
     } = certificate;
+    let is_of_files = acme.is_none() && names.is_none();
     let (chain_pem, key) = match (dir, cert, key, key_pem) {
-        (Some(dir), None, None, None) => {
+        (Some(dir), None, None, None) if is_of_files => {
             let at = at.key("dir");
             let dir = findings.text(&at, dir)?;
             let chain = findings.read(&at, &format!("{dir}/tls.crt"));
             (chain, key_file(&at, &format!("{dir}/tls.key"), findings))
         }
-        (None, Some(cert), Some(key), None) => {
+        (None, Some(cert), Some(key), None) if is_of_files => {
             let chain = findings.file(&at.key("cert"), cert);
             let at = at.key("key");
             let key = findings
@@ -51,7 +66,7 @@ fn certified_key(
                 .and_then(|name| key_file(&at, &name, findings));
             (chain, key)
         }
-        (None, Some(cert), None, Some(key_pem)) => {
+        (None, Some(cert), None, Some(key_pem)) if is_of_files => {
             let chain = findings.file(&at.key("cert"), cert);
             let at = at.key("key_pem");
             let key = findings
@@ -62,7 +77,7 @@ fn certified_key(
         _ => {
             findings.incomplete(
                 at,
-                "a certificate is a `dir`, or `cert` with `key` or `key_pem`",
+                "a certificate is a `dir`, or `cert` with `key` or `key_pem`, or `acme` with `names`",
                 "",
             );
             return None;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 
+use super::acme::Accounts;
 use super::certificates::slot;
 use super::findings::Findings;
 use crate::config::path::ConfigPath;
@@ -37,7 +38,11 @@ const TLS13_CIPHERSUITES: [&str; 3] = [
 /// Two years (S11).
 const HSTS_MAX_AGE: Duration = Duration::from_secs(63_072_000);
 
-pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_>) -> Vec<Listener> {
+pub(super) fn compile(
+    listeners: &[config::Listener],
+    accounts: &Accounts,
+    findings: &mut Findings<'_>,
+) -> Vec<Listener> {
     let root = ConfigPath::root().key("listeners");
     if listeners.is_empty() {
         findings.incomplete(&root, "there is no listener", "");
@@ -63,7 +68,7 @@ pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_
             );
         }
         let purpose = match (tls, redirect_https, plaintext) {
-            (Some(tls), None, None) => Purpose::Tls(tls_policy(&at.key("tls"), tls, findings)?),
+            (Some(tls), None, None) => Purpose::Tls(tls_policy(&at.key("tls"), tls, accounts, findings)?),
             (None, Some(redirect), None) => {
                 Purpose::Redirect(redirect_port(&at.key("redirect_https"), redirect, findings)?)
             }
@@ -134,7 +139,12 @@ fn redirect_port(at: &ConfigPath, redirect: &Redirect, findings: &mut Findings<'
     port
 }
 
-fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -> Option<TlsPolicy> {
+fn tls_policy(
+    at: &ConfigPath,
+    tls: &config::Tls,
+    accounts: &Accounts,
+    findings: &mut Findings<'_>,
+) -> Option<TlsPolicy> {
     let config::Tls {
         profile,
         min_version,
@@ -180,7 +190,7 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
     let slots: Vec<_> = certificates
         .iter()
         .enumerate()
-        .filter_map(|(index, certificate)| slot(&list.index(index), certificate, findings))
+        .filter_map(|(index, certificate)| slot(&list.index(index), certificate, accounts, findings))
         .collect();
     let complete = slots.len() == certificates.len();
     let certificates = by_name(

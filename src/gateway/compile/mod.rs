@@ -3,6 +3,7 @@
 //! The only reader of [`crate::config`]. Every struct is taken apart field by field, without `..`: a key that is accepted
 //! is used here, or this does not build.
 
+mod acme;
 mod certificates;
 mod conditions;
 mod connections;
@@ -121,6 +122,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         admin,
         records,
         listeners,
+        acme,
         connections,
         trusted_proxies,
         issuers,
@@ -148,7 +150,9 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let server = server::compile(&server, findings);
     let admin = observe::admin(&admin, findings);
     let records = observe::records(&records, findings);
-    let listeners = listeners::compile(&listeners, findings);
+    let accounts = self::acme::compile(&acme, findings);
+    let listeners = listeners::compile(&listeners, &accounts, findings);
+    self::acme::check_ports(&listeners, &accounts, findings);
     let connections = connections::compile(&connections, findings);
     let trusted_proxies = listeners::networks(&root.key("trusted_proxies"), &trusted_proxies, findings);
     // names that were written, whether or not what they stand for could be compiled

@@ -70,6 +70,10 @@ impl Authority {
         self.certificate.to_pem().unwrap()
     }
 
+    pub fn key_pem(&self) -> Vec<u8> {
+        self.key.private_key_to_pem_pkcs8().unwrap()
+    }
+
     /// For DNS names and addresses.
     pub fn leaf(&self, names: &[&str]) -> Leaf {
         self.leaf_of(&ec_key(), names)
