@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
 
+use crate::config_keys::acme::{ordering, stored};
+use crate::support::ca::Ca;
 use crate::support::gateway::check;
 use crate::support::{Authority, Client, Folder, Gateway, eventually, free_address};
 
@@ -400,4 +402,52 @@ fn what_cannot_be_ordered_is_said_when_it_is_loaded() {
     // proofs in TLS need no other port
     let (good, said) = checked("terms_agreed: true, challenge: tls-alpn-01", GOOD, "");
     assert_eq!((good, said.as_str()), (true, ""));
+}
+
+// S15: RFC 9773; Pebble 2.4 does not suggest anything, so a CA of our own does
+#[test]
+fn a_certificate_is_renewed_when_its_ca_suggests_it_and_says_which_one_it_replaces() {
+    let ca = Ca::suggesting(Some(("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z")));
+    // issued an hour ago, for two days: left alone, it would be renewed tomorrow
+    let gateway = stored(ordering(&ca, "dir", "", "names: [api.example]")).start();
+    let order = ca.payload("/order");
+    let replaces = order["replaces"].as_str().unwrap();
+    assert!(replaces.starts_with("AQIDBA."), "{replaces}");
+    let asked = ca.origin.seen().into_iter().map(|seen| seen.target);
+    assert!(
+        asked.clone().any(|target| target == format!("/info/{replaces}")),
+        "{:?}",
+        asked.collect::<Vec<_>>()
+    );
+    // it is not issued: the present one serves on
+    eventually("it is said", || {
+        gateway
+            .messages()
+            .contains("not issued, the present one goes on: the CA answers 403")
+            .then_some(())
+    });
+    assert!(shown(gateway.https, "api.example", &gateway.authority.certificate).is_some());
+
+    let later = Ca::suggesting(Some(("2099-01-01T00:00:00Z", "2099-01-02T00:00:00Z")));
+    let gateway = stored(ordering(
+        &later,
+        "dir",
+        "renew_after_percent: 10",
+        "names: [api.example]",
+    ))
+    .start();
+    let metrics = eventually("the plan", || {
+        let metrics = gateway.admin("/metrics").text();
+        metrics
+            .contains("durward_acme_next_order_timestamp_seconds{")
+            .then_some(metrics)
+    });
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("durward_acme_next_order_timestamp_seconds{"))
+        .unwrap();
+    let planned: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    // however late the CA suggests it: before the end
+    let left = planned - crate::support::issuer::now();
+    assert!((40 * 3600..47 * 3600).contains(&left), "{left} seconds");
 }

@@ -3,6 +3,7 @@
 //! A row names a key, two settings of it, and what is observed with each; the observations are stated, so they cannot be
 //! the same by accident. The keys are those of the JSON Schema: one without a row fails, and so does a row without a key.
 
+pub mod acme;
 mod callers;
 mod conditions;
 mod connections;
@@ -50,10 +51,11 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 10] {
+fn groups() -> [fn() -> Vec<Row>; 11] {
     [
         process::rows,
         sockets::rows,
+        acme::rows,
         connections::rows,
         callers::rows,
         credentials::rows,
@@ -92,6 +94,11 @@ fn keys_of_the_process_matter() {
 #[test]
 fn keys_of_listeners_matter() {
     hold(&sockets::rows());
+}
+
+#[test]
+fn keys_of_accounts_with_cas_matter() {
+    hold(&acme::rows());
 }
 
 #[test]

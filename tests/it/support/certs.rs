@@ -99,6 +99,18 @@ impl Authority {
         self.signed(key, names, MessageDigest::sha256(), change)
     }
 
+    /// A leaf that names its issuer's key, as those of public CAs do.
+    pub fn identified_leaf(&self, names: &[&str]) -> Leaf {
+        self.leaf_with(&ec_key(), names, |builder| {
+            // AuthorityKeyIdentifier with a keyIdentifier of four bytes
+            let der = Asn1OctetString::new_from_bytes(&[0x30, 0x06, 0x80, 0x04, 1, 2, 3, 4]).unwrap();
+            let oid = Asn1Object::from_str("2.5.29.35").unwrap();
+            builder
+                .append_extension(X509Extension::new_from_der(&oid, false, &der).unwrap())
+                .unwrap();
+        })
+    }
+
     fn signed(
         &self,
         key: &PKey<Private>,
