@@ -5,6 +5,7 @@ mod context;
 mod forwarded;
 mod frames;
 mod intake;
+mod recording;
 pub mod redirect;
 mod reply;
 mod response;
@@ -25,7 +26,6 @@ use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::RequestCtx;
-pub(crate) use reply::problem;
 
 use crate::running::live::Live;
 use crate::telemetry::Telemetry;

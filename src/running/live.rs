@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::explanations::Explanations;
 use crate::acme::challenge::Challenges;
 use crate::acme::renewal::Orders;
 use crate::clock::UnixTime;
@@ -38,6 +39,7 @@ pub struct Live {
     staples: Staples,
     challenges: Challenges,
     orders: Orders,
+    explanations: Explanations,
 }
 
 /// What became of the last attempt to reload.
@@ -76,6 +78,7 @@ impl Live {
             staples: Staples::default(),
             challenges: Challenges::default(),
             orders: Orders::default(),
+            explanations: Explanations::default(),
         }
     }
 
@@ -114,6 +117,12 @@ impl Live {
         self.exchanged.send_modify(|count| *count += 1);
     }
 
+    /// Why the last refused requests were refused.
+    #[must_use]
+    pub fn explanations(&self) -> &Explanations {
+        &self.explanations
+    }
+
     /// What became of the last attempt to reload; the start counts as one.
     #[must_use]
     pub fn last_reload(&self) -> Arc<Reload> {
@@ -131,12 +140,14 @@ impl Live {
         let memory = Memory::new(&gateway, Some(&self.current().memory));
         let since = UnixTime::of_system();
         let meters = Meters::new(&gateway);
-        self.running.store(Arc::new(Running {
+        let running = Arc::new(Running {
             gateway,
             memory,
             meters,
             since,
-        }));
+        });
+        self.running.store(running.clone());
+        self.explanations.release(&running);
         self.exchanged.send_modify(|count| *count += 1);
     }
 

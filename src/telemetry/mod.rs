@@ -2,7 +2,6 @@
 
 pub mod connections;
 pub mod expiry;
-pub mod explanations;
 pub mod labels;
 pub(crate) mod line;
 pub mod meters;
@@ -16,7 +15,6 @@ pub mod writer;
 use std::io;
 use std::time::{Duration, Instant};
 
-use explanations::Explanations;
 use metrics::Metrics;
 use refusals::Refusals;
 use writer::Writer;
@@ -36,8 +34,6 @@ pub struct Telemetry {
     pub records: Writer,
     /// Refusals that are counted instead of recorded one by one.
     pub refusals: Refusals,
-    /// Why the last refused requests were refused.
-    pub explanations: Explanations,
 }
 
 impl Telemetry {
@@ -51,7 +47,6 @@ impl Telemetry {
             records: Writer::start(records)
                 .map_err(|why| io::Error::new(why.kind(), format!("records cannot be written: {why}")))?,
             refusals: Refusals::new(records.summary_interval)?,
-            explanations: Explanations::default(),
         })
     }
 
