@@ -10,6 +10,7 @@ pub mod challenge;
 pub mod client;
 pub mod jws;
 pub mod order;
+pub mod orders;
 pub mod renewal;
 pub mod store;
 

@@ -1,14 +1,11 @@
 //! When a certificate is renewed: after a part of its lifetime, or when its CA suggests it (ARI, RFC 9773).
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use http::Uri;
-use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::challenge::Challenges;
@@ -33,76 +30,12 @@ const ASK: Duration = Duration::from_secs(6 * 3600);
 /// And how often at most, and at least.
 const BOUNDS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
 
-/// What became of the orders of certificates, for metrics.
-#[derive(Debug, Default)]
-pub struct Orders {
-    states: Mutex<BTreeMap<PathBuf, OrderState>>,
-}
-
-/// What became of the orders of one certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrderState {
-    /// Name of the account.
-    pub account: Arc<str>,
-    /// First name of the certificate.
-    pub name: String,
-    /// When the next one is ordered.
-    pub planned: UnixTime,
-    /// Failed orders since the last good one.
-    pub failures: u64,
-    /// Orders by outcome: `issued` and `failed`.
-    pub orders: [(&'static str, u64); 2],
-}
-
-impl Orders {
-    /// For metrics.
-    #[must_use]
-    pub fn states(&self) -> Vec<OrderState> {
-        self.states.lock().values().cloned().collect()
-    }
-
-    /// Forgets certificates that are not among these.
-    pub fn retain(&self, managed: &[Managed]) {
-        let files: Vec<PathBuf> = managed.iter().map(Managed::file).collect();
-        self.states.lock().retain(|file, _| files.contains(file));
-    }
-
-    /// The next order of this certificate is planned.
-    pub fn planned(&self, managed: &Managed, at: UnixTime) {
-        self.note(managed, |state| state.planned = at);
-    }
-
-    /// An order of this certificate has ended.
-    pub fn ended(&self, managed: &Managed, failed: bool) {
-        self.note(managed, |state| {
-            let [(_, issued), (_, refused)] = &mut state.orders;
-            if failed {
-                state.failures += 1;
-                *refused += 1;
-            } else {
-                state.failures = 0;
-                *issued += 1;
-            }
-        });
-    }
-
-    fn note(&self, managed: &Managed, change: impl FnOnce(&mut OrderState)) {
-        let mut states = self.states.lock();
-        let state = states.entry(managed.file()).or_insert_with(|| OrderState {
-            account: managed.account.name.clone(),
-            name: managed.names.first().cloned().unwrap_or_default(),
-            planned: UnixTime::EPOCH,
-            failures: 0,
-            orders: [("issued", 0), ("failed", 0)],
-        });
-        change(state);
-    }
-}
-
 /// Where a certificate serves.
 pub trait Serving {
     /// The one that serves now.
     fn current(&self) -> Option<Arc<CertifiedKey>>;
+    /// Takes what is stored, if that is another one than the one that serves, and whether it did.
+    fn reload(&self) -> bool;
     /// Another one from now on.
     fn install(&self, certificate: CertifiedKey);
     /// When the next one is ordered, for metrics.
@@ -131,6 +64,10 @@ pub async fn keep(
         let left = due.saturating_since(now());
         if !left.is_zero() {
             tokio::time::sleep(left.min(look)).await;
+            continue;
+        }
+        // a predecessor or a neighbour may have been here
+        if serving.reload() {
             continue;
         }
         log::info!(target: "durward::acme", "certificate for {name}: ordered from {}", managed.account.name);

@@ -2,8 +2,8 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::certificates::CertificateState;
 use crate::clock::UnixTime;
-use crate::gateway::Purpose;
 use crate::running::live::{Live, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Names;
@@ -32,13 +32,7 @@ pub(super) struct State {
     info: IntGaugeVec,
     reload_successful: IntGauge,
     reload_time: IntGauge,
-    certificates: IntGaugeVec,
-    staples: IntGaugeVec,
-    staple_failures: IntGaugeVec,
-    staple_questions: IntCounterVec,
-    orders: IntCounterVec,
-    order_failures: IntGaugeVec,
-    order_planned: IntGaugeVec,
+    certificates: CertificateState,
     records_dropped: IntCounter,
     records_waiting: IntGauge,
     records_failing: IntGauge,
@@ -147,41 +141,7 @@ impl State {
                 "durward_config_last_reload_timestamp_seconds",
                 "When the configuration file was last read.",
             )?,
-            orders: counters(
-                "durward_acme_orders_total",
-                "Orders of certificates, by outcome.",
-                &["account", "name", "outcome"],
-            )?,
-            order_failures: gauges(
-                "durward_acme_failures",
-                "Orders of a certificate that failed since the last one that did not.",
-                &["account", "name"],
-            )?,
-            order_planned: gauges(
-                "durward_acme_next_order_timestamp_seconds",
-                "When a certificate is ordered next.",
-                &["account", "name"],
-            )?,
-            staples: gauges(
-                "durward_ocsp_staple_next_update_seconds",
-                "Until when the proof that a certificate is not revoked can be shown.",
-                &["name"],
-            )?,
-            staple_failures: gauges(
-                "durward_ocsp_failures",
-                "Questions about a certificate that failed since the last one that did not.",
-                &["name"],
-            )?,
-            staple_questions: counters(
-                "durward_ocsp_questions_total",
-                "Questions about a certificate to its responder, by outcome.",
-                &["name", "outcome"],
-            )?,
-            certificates: gauges(
-                "durward_tls_certificate_not_after_seconds",
-                "When a certificate ends, in seconds since 1970, by its first name.",
-                &["listener", "name"],
-            )?,
+            certificates: CertificateState::new(registry)?,
             records_dropped: counter("durward_records_dropped_total", "Records lost.")?,
             records_waiting: gauge("durward_records_waiting", "Records that wait for the writer.")?,
             records_failing: gauge(
@@ -308,79 +268,18 @@ impl State {
         }
         self.info.reset();
         self.info.with_label_values(&[&gateway.hash]).set(1);
-        self.certificates.reset();
-        for listener in &gateway.listeners {
-            let Purpose::Tls(policy) = &listener.purpose else {
-                continue;
-            };
-            let address = listener.address.to_string();
-            for certificate in policy
-                .certificates
-                .slots()
-                .iter()
-                .filter_map(|slot| slot.current())
-            {
-                let name = certificate.names.first().map_or("", String::as_str);
-                let gauge = self
-                    .certificates
-                    .with_label_values(&[&address, self.names.of(name)]);
-                // of several for one name, the one that ends first
-                if let Some(ends) = certificate.not_after()
-                    && (gauge.get() == 0 || ends < gauge.get())
-                {
-                    gauge.set(ends);
-                }
-            }
-        }
-        self.read_staples(live);
-        self.read_orders(live);
+        self.certificates.read(gateway, live, &self.names);
         let reload = live.last_reload();
         self.reload_successful.set(i64::from(reload.faults.is_empty()));
         self.reload_time.set(number(reload.at.seconds()));
     }
 }
 
-impl State {
-    fn read_orders(&self, live: &Live) {
-        self.order_failures.reset();
-        self.order_planned.reset();
-        for state in live.orders().states() {
-            let labels = [self.names.of(&state.account), self.names.of(&state.name)];
-            self.order_failures
-                .with_label_values(&labels)
-                .set(number(state.failures));
-            self.order_planned
-                .with_label_values(&labels)
-                .set(number(state.planned.seconds()));
-            for (outcome, orders) in state.orders {
-                let [account, name] = labels;
-                raise(&self.orders.with_label_values(&[account, name, outcome]), orders);
-            }
-        }
-    }
-
-    fn read_staples(&self, live: &Live) {
-        self.staples.reset();
-        self.staple_failures.reset();
-        for state in live.staples().states() {
-            let name = self.names.of(&state.name);
-            let until = state.next_update.map_or(0, |until| number(until.seconds()));
-            self.staples.with_label_values(&[name]).set(until);
-            self.staple_failures
-                .with_label_values(&[name])
-                .set(number(state.failures));
-            for (outcome, asked) in state.asked {
-                raise(&self.staple_questions.with_label_values(&[name, outcome]), asked);
-            }
-        }
-    }
-}
-
-fn number(n: impl TryInto<i64>) -> i64 {
+pub(super) fn number(n: impl TryInto<i64>) -> i64 {
     n.try_into().unwrap_or(i64::MAX)
 }
 
 /// To what somebody else has counted. A reload may have begun to count anew there; a counter never goes back.
-fn raise(counter: &IntCounter, to: u64) {
+pub(super) fn raise(counter: &IntCounter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }

@@ -162,7 +162,7 @@ pub struct TlsPolicy {
     /// OpenSSL's list of TLS 1.3 suites.
     pub ciphersuites: String,
     /// The chains and keys.
-    pub certificates: Certificates,
+    pub certificates: Box<Certificates>,
     /// Offer HTTP/2.
     pub http2: bool,
     /// Value of Strict-Transport-Security.

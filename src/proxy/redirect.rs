@@ -57,7 +57,7 @@ impl ServeHttp for Redirect {
             .ok()
             .and_then(|head| self.live.challenges().http(head.path()));
         let response = match proof {
-            Some(proof) if judged.is_ok() => proven(&proof),
+            Some(proof) if judged.is_ok() && method == Method::GET => proven(&proof),
             _ => answer(&judged, &method, id),
         };
         if judged.is_err() {

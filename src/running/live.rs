@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::explanations::Explanations;
 use crate::acme::challenge::Challenges;
-use crate::acme::renewal::Orders;
+use crate::acme::orders::Orders;
 use crate::clock::UnixTime;
 use crate::gateway::Gateway;
 use crate::lifecycle::Lifecycle;

@@ -68,8 +68,12 @@ impl BackgroundService for KeepOrders {
             }
             tokio::select! {
                 _ = exchanges.changed() => {}
-                _ = shutdown.changed() => return,
+                _ = shutdown.changed() => break,
             }
+        }
+        // a successor goes on: a proof that this process holds would be looked for there
+        for task in tasks.values().filter_map(|task| task.task.as_ref()) {
+            task.abort();
         }
     }
 }
@@ -152,6 +156,12 @@ impl Everywhere<'_> {
 impl Serving for Everywhere<'_> {
     fn current(&self) -> Option<Arc<CertifiedKey>> {
         self.places().iter().find_map(|place| place.slot.current())
+    }
+
+    fn reload(&self) -> bool {
+        let places = self.places();
+        // all of them, not only the first that is behind
+        places.iter().filter(|place| place.load()).count() > 0
     }
 
     fn install(&self, certificate: CertifiedKey) {

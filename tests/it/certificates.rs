@@ -115,7 +115,7 @@ fn a_default_that_no_certificate_is_for_is_a_fault() {
     );
 }
 
-// S23
+// S22, S23
 #[test]
 fn what_is_wrong_with_a_chain_is_said_when_it_is_loaded() {
     let (folder, authority) = (Folder::new(), Authority::new());

@@ -80,6 +80,14 @@ fn a_development_ca_serves_at_once_and_is_recognised_as_such() {
         ),
     );
     assert_eq!((is_good, said.as_str()), (true, ""));
+    let file = folder.0.join("checked.yaml").display().to_string();
+    let proof = binary().args(["prove", "-c", &file]).output().unwrap();
+    assert!(
+        text(&proof)
+            .contains("127.0.0.1:1 shows a development certificate for `api.example`: not for production"),
+        "{}",
+        text(&proof)
+    );
     let inspected = good(&["inspect", &dir, "--ca", &format!("{dir}/ca.crt")]);
     assert!(
         inspected.contains("api.example, *.wild.example, 127.0.0.1") && inspected.contains(" days left)"),

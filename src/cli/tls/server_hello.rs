@@ -28,7 +28,8 @@ fn handshake(mut records: &[u8]) -> Vec<u8> {
         };
         match head.first() {
             Some(22) => messages.extend_from_slice(body),
-            // what follows a ChangeCipherSpec of TLS 1.2 is encrypted; in TLS 1.3 nothing of kind 22 follows but a retry
+            // ChangeCipherSpec: what follows is encrypted, or repeats what was asked for by a retry
+            Some(20) => break,
             _ => {}
         }
         records = next;

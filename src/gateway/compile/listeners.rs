@@ -214,7 +214,7 @@ fn tls_policy(
         tls12,
         ciphers,
         ciphersuites,
-        certificates,
+        certificates: Box::new(certificates),
         http2: *http2,
         hsts,
     })
