@@ -1,11 +1,14 @@
 //! Warnings of certificates that are about to end (S16): 30, 14, 7 and 1 days before, each once.
+//!
+//! A warning that would come before the middle of a lifetime says nothing: a certificate of six days is not warned of from the
+//! beginning.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use crate::clock::UnixTime;
 use crate::gateway::CertifiedKey;
-use crate::pki::facts::Fingerprint;
+use crate::pki::facts::{self, Fingerprint};
 
 /// Days before the end at which there is a warning.
 const DAYS: [i64; 4] = [1, 7, 14, 30];
@@ -63,10 +66,14 @@ impl Expiry {
                 continue;
             };
             let left = ends - now;
-            let passed = DAYS.into_iter().find(|days| left <= days * 86_400);
-            let Some(within) = passed.map(|days| if left < 0 { 0 } else { days }) else {
-                continue;
+            let life = facts::seconds(leaf.not_before()).map_or(0, |begins| ends - begins);
+            let passed = |days: &i64| left <= days * 86_400 && days * 86_400 <= life / 2;
+            let within = if left < 0 {
+                Some(0)
+            } else {
+                DAYS.into_iter().find(passed)
             };
+            let Some(within) = within else { continue };
             let id = certificate.fingerprint;
             let before = told.get(&id).or(self.told.get(&id));
             if before.is_none_or(|before| within < *before) {
@@ -122,6 +129,10 @@ mod tests {
         let new = certificate(95);
         assert_eq!(on(93, &new), [7]);
         assert!(on(93, &new).is_empty());
+        // begins on day 1, ends on day 7
+        let short = certificate(6);
+        assert!(on(1, &short).is_empty() && on(4, &short).is_empty());
+        assert_eq!(on(6, &short), [1]);
     }
 
     // S16

@@ -201,7 +201,17 @@ fn short_keys_and_broken_digests_are_refused() {
 #[test]
 fn a_certificate_that_ends_soon_is_warned_of_once() {
     let gateway = Gateway::start(RESPOND);
-    // two days are left, as the harness makes them
+    // of two months, five days are left
+    let install = |name: &str| {
+        let leaf = gateway.authority.leaf_with(&ec_key(), &[name], |builder| {
+            let day =
+                |day: i64| Asn1Time::from_unix(crate::support::issuer::now() as i64 + day * 86_400).unwrap();
+            builder.set_not_before(&day(-55)).unwrap();
+            builder.set_not_after(&day(5)).unwrap();
+        });
+        leaf.install(&gateway.folder, "certs");
+    };
+    install("localhost");
     let warnings = || {
         let said = gateway.messages();
         let lines = said.lines().filter(|line| line.contains("certificate_expires"));
@@ -219,9 +229,7 @@ fn a_certificate_that_ends_soon_is_warned_of_once() {
         (gateway.admin("/config/status").json()["running"]["since"] != since).then_some(())
     });
     // another certificate has a warning of its own: when that is there, the reload has been looked at
-    gateway
-        .authority
-        .install(&gateway.folder, "certs", &["api.example"]);
+    install("api.example");
     let all = eventually("the next warning", || {
         Some(warnings()).filter(|all| all.len() > first.len())
     });
