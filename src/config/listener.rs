@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::certificate::ClientCertificates;
 use super::scalar::{Secret, Span, Text};
 
 /// One socket. Exactly one of `tls`, `redirect_https` and `plaintext` says what it is for.
@@ -57,6 +58,9 @@ pub struct Tls {
     /// refused. Default: the first certificate.
     #[serde(default)]
     pub default_certificate: Option<Text>,
+    /// Ask clients for certificates. Default: they are not asked.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
     /// Offer HTTP/2 beside HTTP/1.1. Default: true.
     #[serde(default = "yes")]
     pub http2: bool,

@@ -21,6 +21,7 @@ mod suggest;
 mod yaml;
 
 mod acme;
+mod certificate;
 mod condition;
 mod connection;
 mod issuer;
@@ -38,6 +39,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
+pub use certificate::{
+    AcceptedCertificates, AllowedCertificate, CertificateMode, ClientCertificates, OnStale, Truststore,
+};
 pub use condition::{
     Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, TimeWindow, Unknown,
 };
@@ -90,6 +94,12 @@ pub struct Config {
     /// API keys that clients may have, by name.
     #[serde(default)]
     pub keys: BTreeMap<String, KeyRing>,
+    /// Who may have issued clients' certificates, by name.
+    #[serde(default)]
+    pub truststores: BTreeMap<String, Truststore>,
+    /// Certificates that clients may have, by name.
+    #[serde(default)]
+    pub client_certificates: BTreeMap<String, AcceptedCertificates>,
     /// Roles that routes may ask for: each name lists the role values of a token that grant it.
     #[serde(default)]
     pub roles: BTreeMap<String, Vec<String>>,

@@ -21,6 +21,7 @@ pub use certificates::CertifiedKey;
 pub use policy::{Access, Action, Route, RouteId};
 
 use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::certificate::{Accepted, Truststore};
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
@@ -48,6 +49,10 @@ pub struct Gateway {
     pub issuers: Box<[IssuerPolicy]>,
     /// All rings of API keys, by name.
     pub keys: Box<[KeyRing]>,
+    /// Who may have issued clients' certificates, by name.
+    pub truststores: Box<[Arc<Truststore>]>,
+    /// Certificates that routes take, by name.
+    pub client_certificates: Box<[Accepted]>,
     /// How the identity is told to upstreams.
     pub identity_headers: IdentityHeaders,
     /// The limit before everything else.
@@ -145,7 +150,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub enum Purpose {
     /// TLS, then the pipeline.
-    Tls(TlsPolicy),
+    Tls(Box<TlsPolicy>),
     /// The pipeline without TLS, for the written reason.
     Plaintext(String),
     /// Redirect to HTTPS on this port.
@@ -162,11 +167,22 @@ pub struct TlsPolicy {
     /// OpenSSL's list of TLS 1.3 suites.
     pub ciphersuites: String,
     /// The chains and keys.
-    pub certificates: Box<Certificates>,
+    pub certificates: Certificates,
+    /// Whether clients are asked for certificates.
+    pub client_certificates: Option<ClientCertificates>,
     /// Offer HTTP/2.
     pub http2: bool,
     /// Value of Strict-Transport-Security.
     pub hsts: http::HeaderValue,
+}
+
+/// Certificates that a listener asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Whether there is no connection without one.
+    pub is_required: bool,
+    /// Index of the truststore.
+    pub trust: usize,
 }
 
 /// Where records go.

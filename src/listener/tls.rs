@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use http::HeaderValue;
 use openssl::error::ErrorStack;
+use openssl::pkey::Id;
 use openssl::ssl::{
-    AlpnError, NameType, SniError, SslAlert, SslOptions, SslRef, SslVersion, select_next_proto,
+    AlpnError, NameType, SniError, SslAlert, SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode,
+    SslVersion, select_next_proto,
 };
 use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::TlsSettings;
@@ -15,8 +17,11 @@ use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ext;
 
 use super::Connection;
+use super::client_certificate::Asked;
+use super::registry::Registry;
 use crate::acme::challenge;
 use crate::clock::UnixTime;
+use crate::gates::authn::certificate::Presented;
 use crate::gateway::{Purpose, TlsPolicy};
 use crate::pki::facts;
 use crate::request::TlsFacts;
@@ -39,14 +44,22 @@ pub struct Secured {
 /// Looks everything up in the snapshot of the moment: a new certificate serves the next handshake.
 #[derive(Clone)]
 struct Handshakes {
-    live: Arc<Live>,
+    registry: Arc<Registry>,
     /// Index of the listener in the snapshot; a reload cannot change their order.
     listener: usize,
 }
 
 impl Handshakes {
     fn with_policy<T>(&self, then: impl FnOnce(&TlsPolicy) -> T) -> Option<T> {
-        match &self.live.current().gateway.listeners.get(self.listener)?.purpose {
+        match &self
+            .registry
+            .live
+            .current()
+            .gateway
+            .listeners
+            .get(self.listener)?
+            .purpose
+        {
             Purpose::Tls(policy) => Some(then(policy)),
             Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
         }
@@ -59,15 +72,52 @@ impl Handshakes {
     }
 }
 
+impl Handshakes {
+    /// Asks for a certificate, by the truststore of the moment.
+    fn ask(&self, ssl: &mut TlsRef) -> Result<(), ErrorStack> {
+        let running = self.registry.live.current();
+        // both of one snapshot: an index means nothing in another
+        let gateway = &running.gateway;
+        let asked = match gateway
+            .listeners
+            .get(self.listener)
+            .map(|listener| &listener.purpose)
+        {
+            Some(Purpose::Tls(policy)) => policy.client_certificates,
+            _ => None,
+        };
+        let Some(asked) = asked else { return Ok(()) };
+        let Some(truststore) = gateway.truststores.get(asked.trust) else {
+            return Err(ErrorStack::get());
+        };
+        let asked = Asked::of(truststore, asked.is_required, ssl)?;
+        self.registry.asked(&asked);
+        Ok(())
+    }
+
+    /// S19: which of the CAs are still in use.
+    fn count(&self, asked: &Asked, presented: &Presented) {
+        let truststore = &asked.truststore;
+        let used = presented.authorities();
+        for authority in truststore.authorities.iter().filter(|ca| used.contains(ca)) {
+            let metrics = &self.registry.telemetry.metrics;
+            metrics.certificates_of(&truststore.name, authority).inc();
+        }
+    }
+}
+
 #[async_trait]
 impl TlsAccept for Handshakes {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = asked_name(ssl);
         if is_proof(ssl) {
-            let proof = name.as_deref().and_then(|name| self.live.challenges().tls(name));
+            let proof = name
+                .as_deref()
+                .and_then(|name| self.registry.live.challenges().tls(name));
             if let Some(Err(why)) = proof.map(|proof| show(ssl, &proof)) {
                 log::error!(target: "durward::tls", "proof for {name:?} cannot be used: {why}");
             }
+            // nor is it asked for a certificate of its own: nothing is served on this connection
             return;
         }
         let shown = self.with_policy(|policy| match policy.certificates.choose(name.as_deref()) {
@@ -78,6 +128,14 @@ impl TlsAccept for Handshakes {
             // no certificate is shown, so the handshake fails
             log::error!(target: "durward::tls", "certificate for {name:?} cannot be used: {why}");
         }
+        if let Err(why) = self.ask(ssl) {
+            // nobody can be judged, so nobody gets in
+            log::error!(target: "durward::tls", "client certificates cannot be asked for: {why}");
+            ssl.set_verify_callback(
+                SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
+                |_, _| false,
+            );
+        }
     }
 
     async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -86,6 +144,11 @@ impl TlsAccept for Handshakes {
             let shown = policy.certificates.choose(sni.as_deref());
             (policy.hsts.clone(), shown.map(|shown| shown.names().clone()))
         })?;
+        let certificate = self.registry.was_asked().and_then(|asked| {
+            let presented = asked.presented(ssl)?;
+            self.count(&asked, &presented);
+            Some(Arc::new(presented))
+        });
         let facts = TlsFacts {
             version: ssl.version_str().to_owned(),
             cipher: ssl
@@ -95,6 +158,9 @@ impl TlsAccept for Handshakes {
             sni,
             // whoever asked for a proof gets nothing else on this connection: no host is covered
             names: names.filter(|_| !is_proof(ssl)).unwrap_or_default(),
+            group: group(ssl),
+            certificate,
+            listener: Some(self.listener),
         };
         Some(Arc::new(Secured {
             fields: tls_fields(&facts).into(),
@@ -158,9 +224,13 @@ fn staple(ssl: &mut SslRef, live: &Live) -> Result<bool, ErrorStack> {
 ///
 /// # Errors
 /// The TLS library does not take the suites or versions.
-pub fn settings(live: &Arc<Live>, listener: usize, policy: &TlsPolicy) -> pingora_core::Result<TlsSettings> {
+pub fn settings(
+    registry: &Arc<Registry>,
+    listener: usize,
+    policy: &TlsPolicy,
+) -> pingora_core::Result<TlsSettings> {
     let handshakes = Handshakes {
-        live: live.clone(),
+        registry: registry.clone(),
         listener,
     };
     let mut settings = TlsSettings::with_callbacks(Box::new(handshakes.clone()))?;
@@ -172,9 +242,9 @@ pub fn settings(live: &Arc<Live>, listener: usize, policy: &TlsPolicy) -> pingor
         *alert = SslAlert::UNRECOGNIZED_NAME;
         Err(SniError::ALERT_FATAL)
     });
-    let (challenges, http2) = (live.clone(), policy.http2);
+    let (challenges, http2) = (registry.live.clone(), policy.http2);
     settings.set_alpn_select_callback(move |ssl, offered| protocol(ssl, offered, http2, &challenges));
-    let staples = live.clone();
+    let staples = registry.live.clone();
     harden(&mut settings, policy)
         .and_then(|()| settings.set_status_callback(move |ssl| staple(ssl, &staples)))
         .map_err(|why| {
@@ -193,5 +263,36 @@ fn harden(settings: &mut TlsSettings, policy: &TlsPolicy) -> Result<(), ErrorSta
     settings.set_cipher_list(&policy.ciphers)?;
     settings.set_ciphersuites(&policy.ciphersuites)?;
     settings.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::NO_RENEGOTIATION);
+    // the hybrid group first, where the library has it (OpenSSL 3.5); where not, its own list stays
+    let _ = settings.set_groups_list(GROUPS);
+    if policy.client_certificates.is_some() {
+        // A resumed session skips every callback above: it would carry a client's certificate, or its absence, past the
+        // name that was asked for and past a truststore that has changed. docs/client-certificates.md
+        settings.set_options(SslOptions::NO_TICKET);
+        settings.set_session_cache_mode(SslSessionCacheMode::OFF);
+        settings.set_num_tickets(0)?;
+    }
     settings.set_session_id_context(b"durward")
+}
+
+/// The post-quantum hybrid of X25519 and ML-KEM (S24).
+const HYBRID: &str = "X25519MLKEM768";
+/// Groups of the key exchange, the preferred first: who knows the hybrid is asked to use it, at the price of a round trip.
+const GROUPS: &str = "X25519MLKEM768/X25519:P-256:P-384";
+
+/// The group of the key exchange. OpenSSL keeps the client's share with TLS 1.3 only.
+fn group(ssl: &TlsRef) -> Option<&'static str> {
+    use openssl::nid::Nid;
+    let share = ssl.peer_tmp_key().ok()?;
+    match share.id() {
+        Id::X25519 => Some("X25519"),
+        Id::EC => match share.ec_key().ok()?.group().curve_name()? {
+            Nid::X9_62_PRIME256V1 => Some("secp256r1"),
+            Nid::SECP384R1 => Some("secp384r1"),
+            _ => None,
+        },
+        // keys of a kind that has no number of its own: of the groups above, that is one
+        other if other.as_raw() == -1 => Some(HYBRID),
+        _ => None,
+    }
 }

@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::{Outcome, Prepared};
 use crate::gates::Mode;
+use crate::gates::authn::certificate::Allowed;
 use crate::gates::authn::{Accepts, Asks};
 use crate::gates::authz::{Asked, Circumstance, Grant, Scopes};
 use crate::gates::content;
@@ -34,6 +35,7 @@ enum Change {
     Circumstances(usize, Box<[Asked<Circumstance>]>),
     Access(usize, Access),
     Asks(usize, Asks),
+    Certificates(usize, Box<[Allowed]>),
     Grants(usize, Box<[Asked<Grant>]>),
     Limits(usize, Box<[usize]>),
     Requests(usize, u16),
@@ -87,6 +89,11 @@ impl Change {
             Change::Asks(index, asks) => {
                 if let Some(Access::Protected { authn, .. }) = route(gateway, *index).map(|r| &mut r.access) {
                     swap(asks, &mut authn.asks);
+                }
+            }
+            Change::Certificates(index, allow) => {
+                if let Some(accepted) = gateway.client_certificates.get_mut(*index) {
+                    swap(allow, &mut accepted.allow);
                 }
             }
             Change::Grants(index, grants) => {
@@ -195,6 +202,16 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
         for (what, asks) in looser_credentials(gateway, &authn.asks) {
             add(what, authn.line, Change::Asks(index, asks));
         }
+        for accepts in authn.accepts() {
+            if let Accepts::Certificate(accepted) = accepts
+                && let Some(known) = gateway.client_certificates.get(*accepted)
+                && !known.allow.is_empty()
+            {
+                let all = Change::Certificates(*accepted, Box::default());
+                let what = format!("takes every client certificate as one of `{}`", known.name);
+                add(what, authn.line, all);
+            }
+        }
         for (position, asked) in enforced(&authz.grants) {
             let change = Change::Grants(index, without(&authz.grants, position));
             add(format!("without \"{}\"", asked.describe()), asked.line, change);
@@ -274,6 +291,7 @@ fn looser_credentials(gateway: &Gateway, asks: &Asks) -> Vec<(String, Asks)> {
             let which = match accepts {
                 Accepts::Token(_) => "token",
                 Accepts::ApiKey(_) => "API key",
+                Accepts::Certificate(_) => "client certificate",
             };
             looser.push((format!("without its {which}"), Asks::All { parts, identity }));
         }

@@ -1,6 +1,7 @@
 //! A request that somebody wrote down, and the question that it puts to a gateway: for `explain`, and for the tests that
 //! stand in a configuration.
 
+mod certificate;
 mod token;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use http::{Method, Uri, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
+
+pub use certificate::Certified;
 
 use crate::clock::UnixTime;
 use crate::config::OneOrMany;
@@ -58,6 +61,9 @@ pub struct Described {
     /// Instead of an API key: what a good one would grant.
     #[serde(default)]
     pub api_key: Option<Granted>,
+    /// Instead of a client certificate: what a good one would say.
+    #[serde(default)]
+    pub client_certificate: Option<Certified>,
 }
 
 /// What an API key is taken to grant.
@@ -102,6 +108,7 @@ pub struct Facts {
     introspection: Vec<(String, Arc<Said>)>,
     token: Option<Claimed>,
     api_key: Option<Granted>,
+    client_certificate: Option<Certified>,
 }
 
 /// A request and the evidence to decide it with.
@@ -139,7 +146,13 @@ impl Described {
             introspection,
             token,
             api_key,
+            client_certificate,
         } = self;
+        if let Some(certified) = client_certificate {
+            certified
+                .says()
+                .map_err(|why| format!("client_certificate: {why}"))?;
+        }
         let url: Uri = url.parse().map_err(|why| format!("url: {why}"))?;
         let authority = url.authority().ok_or("url: it has no host")?.clone();
         let mut fields = HeaderMap::new();
@@ -188,6 +201,7 @@ impl Described {
             introspection,
             token: token.clone(),
             api_key: api_key.clone(),
+            client_certificate: client_certificate.clone(),
         })
     }
 
@@ -241,6 +255,7 @@ impl Facts {
             introspection,
             token,
             api_key,
+            client_certificate,
         } = self;
         let now = at.unwrap_or(now);
         let mut known = Vec::new();
@@ -281,6 +296,11 @@ impl Facts {
             let (name, value) = granted.give_to(gateway)?;
             headers.insert(name, value);
         }
+        let certificate = match client_certificate {
+            Some(certified) if is_tls => Some(Arc::new(certified.present_to(gateway)?)),
+            Some(_) => return Err("client_certificate: there is none without https".to_owned()),
+            None => None,
+        };
         let tls = is_tls.then(|| {
             let host = authority.host().to_ascii_lowercase();
             Arc::new(TlsFacts {
@@ -289,6 +309,9 @@ impl Facts {
                 // described is who speaks to whom they mean to
                 names: [host.trim_matches(['[', ']']).to_owned()].into(),
                 sni: Some(host),
+                group: None,
+                certificate,
+                listener: None,
             })
         });
         let client = from.map(|a| client_address(a.ip(), &headers, &gateway.trusted_proxies));

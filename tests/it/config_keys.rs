@@ -5,6 +5,7 @@
 
 pub mod acme;
 mod callers;
+mod certificates;
 mod conditions;
 mod connections;
 pub mod credentials;
@@ -51,13 +52,14 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 11] {
+fn groups() -> [fn() -> Vec<Row>; 12] {
     [
         process::rows,
         sockets::rows,
         acme::rows,
         connections::rows,
         callers::rows,
+        certificates::rows,
         credentials::rows,
         conditions::rows,
         limits::rows,
@@ -109,6 +111,11 @@ fn keys_of_connections_matter() {
 #[test]
 fn keys_of_issuers_roles_and_identities_matter() {
     hold(&callers::rows());
+}
+
+#[test]
+fn keys_of_client_certificates_matter() {
+    hold(&certificates::rows());
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod bodies;
 mod canary;
 mod certificates;
 mod cli;
+mod client_certificates;
 mod conf;
 mod config_keys;
 mod connections;

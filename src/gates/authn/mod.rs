@@ -4,12 +4,13 @@
 //! ([`tokens`]): [`bearer`] finds it, [`verdicts`] remembers it, [`jws`] reads it strictly and trusts none of it, [`jwk`]
 //! offers the keys that may have signed it, [`crypto`] checks the signature, [`claims`] reads what was signed and [`jwt`]
 //! decides whether that is acceptable from this issuer now. Tokens that say nothing are their issuer's to tell
-//! ([`introspection`]). API keys are known by their digests ([`api_key`]).
+//! ([`introspection`]). API keys are known by their digests ([`api_key`]), certificates by who issued them ([`certificate`]).
 //!
 //! A credential that is not good refuses the request: nothing falls through to another way in.
 
 pub mod api_key;
 pub mod bearer;
+pub mod certificate;
 mod challenge;
 pub mod claims;
 pub mod crypto;
@@ -80,6 +81,8 @@ pub enum Accepts {
     Token(Tokens),
     /// An API key, of the ring with this index.
     ApiKey(usize),
+    /// A client certificate, of those with this index.
+    Certificate(usize),
 }
 
 /// Why a credential does not authenticate.
@@ -140,7 +143,14 @@ impl Authn {
             Refusal::Bad(why) => Denial::Unauthenticated(why, self.schemes()),
             Refusal::Unavailable(retry) => Denial::Unavailable(Dependency::IdentityProvider, retry),
         };
-        let missing = |schemes| Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes);
+        // who speaks to somebody else has not been asked for a certificate in our name (S30)
+        let tls = request.peer().tls.as_ref();
+        let is_named = tls.is_none_or(|tls| tls.is_named(request.head().host()));
+        let missing = |schemes| match schemes {
+            Schemes::CERTIFICATE if !is_named => Denial::Misdirected,
+            Schemes::CERTIFICATE => Denial::Unauthenticated(AuthnError::CertificateMissing, schemes),
+            _ => Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes),
+        };
         let mut identity = None;
         match &self.asks {
             Asks::One(accepts) => {
@@ -233,7 +243,13 @@ impl Accepts {
         trace: &mut Trace,
     ) -> Result<Option<Arc<Client>>, Refusal> {
         match self {
-            Accepts::Token(tokens) => tokens.authenticate(gateway, request, world, trace).await,
+            Accepts::Token(tokens) => {
+                let found = tokens.authenticate(gateway, request, world, trace).await?;
+                if let Some(client) = &found {
+                    certificate::is_bound(client, request)?;
+                }
+                Ok(found)
+            }
             Accepts::ApiKey(index) => {
                 let Some(ring) = gateway.keys.get(*index) else {
                     return Err(AuthnError::ApiKeyUnknown.into());
@@ -245,6 +261,15 @@ impl Accepts {
                 trace.credential = Some(digest);
                 Ok(Some(ring.client(sent, &digest, world.now())?.clone()))
             }
+            Accepts::Certificate(index) => {
+                let Some(accepted) = gateway.client_certificates.get(*index) else {
+                    return Err(AuthnError::CertificateNotAllowed.into());
+                };
+                if let Some(presented) = certificate::presented(request) {
+                    trace.credential = Some(presented.says.sha256);
+                }
+                Ok(accepted.authenticate(gateway, request, world)?)
+            }
         }
     }
 
@@ -252,6 +277,7 @@ impl Accepts {
         match self {
             Accepts::Token(_) => Schemes::BEARER,
             Accepts::ApiKey(_) => Schemes::API_KEY,
+            Accepts::Certificate(_) => Schemes::CERTIFICATE,
         }
     }
 
@@ -268,6 +294,10 @@ impl Accepts {
             Accepts::ApiKey(index) => match gateway.keys.get(*index) {
                 Some(ring) => format!("an API key of {}", ring.name),
                 None => "an API key".to_owned(),
+            },
+            Accepts::Certificate(index) => match gateway.client_certificates.get(*index) {
+                Some(accepted) => format!("a client certificate of {}", accepted.name),
+                None => "a client certificate".to_owned(),
             },
         }
     }
@@ -288,6 +318,10 @@ impl Accepts {
                 Some(ring) if ring.identifies_only => format!("api_key: {} (identifies only)", ring.name),
                 Some(ring) => format!("api_key: {}", ring.name),
                 None => "api_key".to_owned(),
+            },
+            Accepts::Certificate(index) => match gateway.client_certificates.get(*index) {
+                Some(accepted) => accepted.terms(gateway),
+                None => "client_certificate".to_owned(),
             },
         }
     }

@@ -12,12 +12,14 @@ use super::acme::Accounts;
 use super::certificates::slot;
 use super::findings::Findings;
 use super::networks::network;
+use super::truststores;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
-use crate::config::{self, Plaintext, Redirect, TlsProfile, TlsVersion};
+use crate::config::{self, CertificateMode, Plaintext, Redirect, TlsProfile, TlsVersion};
+use crate::gates::authn::certificate::Truststore;
 use crate::gateway::certificates::{Certificates, Fallback, Slot};
 use crate::gateway::router::HostPattern;
-use crate::gateway::{Listener, Purpose, Route, TlsPolicy};
+use crate::gateway::{ClientCertificates, Listener, Purpose, Route, TlsPolicy};
 
 /// AEAD with forward secrecy, nothing else (S5).
 const TLS12_CIPHERS: [&str; 6] = [
@@ -42,6 +44,8 @@ const HSTS_MAX_AGE: Duration = Duration::from_secs(63_072_000);
 pub(super) fn compile(
     listeners: &[config::Listener],
     accounts: &Accounts,
+    truststores: &[Arc<Truststore>],
+    declared: &[&str],
     findings: &mut Findings<'_>,
 ) -> Vec<Listener> {
     let root = ConfigPath::root().key("listeners");
@@ -69,7 +73,14 @@ pub(super) fn compile(
             );
         }
         let purpose = match (tls, redirect_https, plaintext) {
-            (Some(tls), None, None) => Purpose::Tls(tls_policy(&at.key("tls"), tls, accounts, findings)?),
+            (Some(tls), None, None) => {
+                let at = at.key("tls");
+                let asked = tls.client_certificates.as_ref().and_then(|asked| {
+                    let at = at.key("client_certificates");
+                    client_certificates(&at, asked, truststores, declared, findings)
+                });
+                Purpose::Tls(Box::new(tls_policy(&at, tls, asked, accounts, findings)?))
+            }
             (None, Some(redirect), None) => {
                 Purpose::Redirect(redirect_port(&at.key("redirect_https"), redirect, findings)?)
             }
@@ -140,9 +151,44 @@ fn redirect_port(at: &ConfigPath, redirect: &Redirect, findings: &mut Findings<'
     port
 }
 
+/// Indices of the truststores that listeners verify certificates with.
+pub(super) fn truststores(listeners: &[Listener]) -> Vec<usize> {
+    let asked = listeners.iter().filter_map(|listener| match &listener.purpose {
+        Purpose::Tls(tls) => tls.client_certificates.map(|asked| asked.trust),
+        Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
+    });
+    asked.collect()
+}
+
+fn client_certificates(
+    at: &ConfigPath,
+    asked: &config::ClientCertificates,
+    truststores: &[Arc<Truststore>],
+    declared: &[&str],
+    findings: &mut Findings<'_>,
+) -> Option<ClientCertificates> {
+    let config::ClientCertificates { mode, trust } = asked;
+    let is_required = match mode {
+        CertificateMode::Off => return None,
+        CertificateMode::Optional => false,
+        CertificateMode::Required => true,
+    };
+    let Some(trust) = trust else {
+        findings.incomplete(
+            at,
+            "nothing says whose certificates are good",
+            "name a truststore: `trust: …`",
+        );
+        return None;
+    };
+    let trust = truststores::trust(&at.key("trust"), trust, truststores, declared, findings)?;
+    Some(ClientCertificates { is_required, trust })
+}
+
 fn tls_policy(
     at: &ConfigPath,
     tls: &config::Tls,
+    client_certificates: Option<ClientCertificates>,
     accounts: &Accounts,
     findings: &mut Findings<'_>,
 ) -> Option<TlsPolicy> {
@@ -153,6 +199,8 @@ fn tls_policy(
         ciphersuites,
         certificates,
         default_certificate,
+        // read before
+        client_certificates: _,
         http2,
         hsts_max_age,
     } = tls;
@@ -214,7 +262,8 @@ fn tls_policy(
         tls12,
         ciphers,
         ciphersuites,
-        certificates: Box::new(certificates),
+        certificates,
+        client_certificates,
         http2: *http2,
         hsts,
     })
@@ -315,7 +364,7 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
     let tls: Vec<&TlsPolicy> = listeners
         .iter()
         .filter_map(|listener| match &listener.purpose {
-            Purpose::Tls(tls) => Some(tls),
+            Purpose::Tls(tls) => Some(&**tls),
             Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
         })
         .collect();

@@ -12,6 +12,7 @@ use super::{content, credentials, limits, matching, upgrades};
 use crate::config::path::ConfigPath;
 use crate::config::{self, Auth, Match, Mode};
 use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::certificate::Accepted;
 use crate::gates::authn::{Accepts, Asks, Authn, IssuerPolicy, Tokens};
 use crate::gates::authz::{Asked, Authz, Grant, Origin, Role, Roles, Scopes};
 use crate::gates::limits::Limit;
@@ -24,6 +25,7 @@ use crate::upstream::Upstream;
 pub(super) struct Declared<'a> {
     pub issuers: Vec<&'a str>,
     pub keys: Vec<&'a str>,
+    pub client_certificates: Vec<&'a str>,
     pub upstreams: Vec<&'a str>,
     pub limits: Vec<&'a str>,
 }
@@ -33,6 +35,7 @@ pub(super) struct Names<'a> {
     pub declared: &'a Declared<'a>,
     pub issuers: &'a [IssuerPolicy],
     pub keys: &'a [KeyRing],
+    pub client_certificates: &'a [Accepted],
     pub roles: &'a BTreeMap<String, Role>,
     pub conditions: &'a BTreeMap<String, Condition>,
     pub inheritance: &'a Inheritance<'a>,
@@ -230,6 +233,7 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
         jwt: _,
         introspection: _,
         api_key: _,
+        client_certificate: _,
         any_of: _,
         all_of: _,
     } = auth;

@@ -11,6 +11,7 @@ pub mod issuer;
 pub mod jose;
 pub mod mmdb;
 pub mod origin;
+pub mod pki;
 pub mod ws;
 
 use std::collections::BTreeSet;
