@@ -40,10 +40,12 @@ pub mod world;
 
 pub mod gates;
 
+pub mod acme;
 pub mod config;
 pub mod gateway;
 pub mod lifecycle;
 mod octets;
+pub mod pki;
 pub mod secrets;
 pub mod upstream;
 

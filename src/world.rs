@@ -7,9 +7,11 @@ pub mod discovery;
 pub mod fetch;
 pub mod http;
 pub mod introspect;
+pub mod jitter;
 pub mod keys;
 pub mod live;
 pub mod recorded;
+pub mod staples;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The port of metrics and health. Read-only; no route of the gateway leads here (S45, S89).
 
+mod certificates;
 mod state;
 
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::certificates::CertificateState;
 use crate::clock::UnixTime;
-use crate::gateway::Purpose;
 use crate::running::live::{Live, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Names;
@@ -32,7 +32,7 @@ pub(super) struct State {
     info: IntGaugeVec,
     reload_successful: IntGauge,
     reload_time: IntGauge,
-    certificates: IntGaugeVec,
+    certificates: CertificateState,
     lists: IntGaugeVec,
     records_dropped: IntCounter,
     records_waiting: IntGauge,
@@ -142,11 +142,7 @@ impl State {
                 "durward_config_last_reload_timestamp_seconds",
                 "When the configuration file was last read.",
             )?,
-            certificates: gauges(
-                "durward_tls_certificate_not_after_seconds",
-                "When a certificate ends, in seconds since 1970, by its first name.",
-                &["listener", "name"],
-            )?,
+            certificates: CertificateState::new(registry)?,
             lists: gauges(
                 "durward_crl_next_update_seconds",
                 "When a revocation list ends, in seconds since 1970, by its CA.",
@@ -295,31 +291,18 @@ impl State {
             }
         }
         self.read_lists(running);
-        self.certificates.reset();
-        for listener in &gateway.listeners {
-            let Purpose::Tls(policy) = &listener.purpose else {
-                continue;
-            };
-            let address = listener.address.to_string();
-            for certificate in policy.certificates.all() {
-                let name = certificate.names.first().map_or("", String::as_str);
-                let labels = [&address, self.names.of(name)];
-                if let Some(ends) = certificate.not_after() {
-                    self.certificates.with_label_values(&labels).set(ends);
-                }
-            }
-        }
+        self.certificates.read(gateway, live, &self.names);
         let reload = live.last_reload();
         self.reload_successful.set(i64::from(reload.faults.is_empty()));
         self.reload_time.set(number(reload.at.seconds()));
     }
 }
 
-fn number(n: impl TryInto<i64>) -> i64 {
+pub(super) fn number(n: impl TryInto<i64>) -> i64 {
     n.try_into().unwrap_or(i64::MAX)
 }
 
 /// To what somebody else has counted. A reload may have begun to count anew there; a counter never goes back.
-fn raise(counter: &IntCounter, to: u64) {
+pub(super) fn raise(counter: &IntCounter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }

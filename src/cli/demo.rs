@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn without_a_verb_the_demo_is_started_with_the_ports_asked() {
-        let scratch = crate::demo::state::Scratch::new();
+        let scratch = crate::pki::store::Scratch::new();
         let line = format!("--https-port 1443 --dir {}", scratch.0.display());
         let mut variables = Vec::new();
         parse(&line)

@@ -11,6 +11,7 @@ mod run;
 mod seal;
 mod status;
 mod test;
+mod tls;
 mod upgrade;
 mod version;
 
@@ -55,6 +56,8 @@ enum Verb {
     Keys(keys::Keys),
     /// Run the tests that stand in the configuration
     Test(test::Test),
+    /// Make development certificates and requests for real ones; find out why a handshake fails
+    Tls(tls::Tls),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the version
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(explain) => explain.run(),
         Verb::Keys(keys) => keys.run(),
         Verb::Test(test) => test.run(),
+        Verb::Tls(tls) => tls.run(),
         Verb::Schema => schema(),
         Verb::Version(version) => version.run(),
         Verb::Demo(demo) => demo.run(run::demo).map(|()| ExitCode::SUCCESS),

@@ -51,8 +51,13 @@ pub struct Tls {
     /// Overrides the TLS 1.3 suites.
     #[serde(default)]
     pub ciphersuites: Option<Vec<String>>,
-    /// The certificates; the first also serves clients that name no host, or an unknown one.
+    /// The certificates, chosen by the name that a client asks for. Of several for one name, one with an EC and one with an
+    /// RSA key serve side by side, and the client's offer decides.
     pub certificates: Vec<Certificate>,
+    /// What clients are shown who name no host, or an unknown one: the certificate for this name; or `none`, and they are
+    /// refused. Default: the first certificate.
+    #[serde(default)]
+    pub default_certificate: Option<Text>,
     /// Ask clients for certificates. Default: they are not asked.
     #[serde(default)]
     pub client_certificates: Option<ClientCertificates>,
@@ -90,7 +95,8 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// A certificate chain and its key: a `dir` that holds `tls.crt` and `tls.key`, or `cert` with `key` or `key_pem`.
+/// A certificate chain and its key: a `dir` that holds `tls.crt` and `tls.key`, or `cert` with `key` or `key_pem`, or
+/// `names` with the `acme` account that it is had from.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
@@ -106,6 +112,12 @@ pub struct Certificate {
     /// The private key itself, as a reference to where it is kept.
     #[serde(default)]
     pub key_pem: Option<Secret>,
+    /// Name of an account under `acme`: the certificate is ordered there, and renewed.
+    #[serde(default)]
+    pub acme: Option<Text>,
+    /// Hosts that the ordered certificate is to be for.
+    #[serde(default)]
+    pub names: Option<Vec<Text>>,
 }
 
 /// Where plain HTTP is sent: `true` for port 443, or the port.

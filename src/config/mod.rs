@@ -20,6 +20,7 @@ mod secrecy;
 mod suggest;
 mod yaml;
 
+mod acme;
 mod certificate;
 mod condition;
 mod connection;
@@ -38,6 +39,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use certificate::{
     AcceptedCertificates, AllowedCertificate, CertificateMode, ClientCertificates, OnStale, Truststore,
 };
@@ -84,6 +86,9 @@ pub struct Config {
     pub records: Records,
     /// The sockets that clients connect to.
     pub listeners: Vec<Listener>,
+    /// Accounts with CAs that issue certificates by themselves, by name.
+    #[serde(default)]
+    pub acme: BTreeMap<String, Acme>,
     /// What their connections may cost.
     #[serde(default)]
     pub connections: Connections,

@@ -6,22 +6,16 @@
 use std::io;
 use std::net::IpAddr;
 
-use openssl::asn1::{Asn1Integer, Asn1Time};
-use openssl::bn::{BigNum, MsbOption};
-use openssl::ec::{EcGroup, EcKey};
+use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::PKey;
 use openssl::stack::Stack;
-use openssl::x509::extension::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
-    SubjectKeyIdentifier,
-};
 use openssl::x509::store::X509StoreBuilder;
-use openssl::x509::{X509, X509Builder, X509Name, X509PurposeId, X509Ref, X509StoreContext};
+use openssl::x509::{X509, X509PurposeId, X509Ref, X509StoreContext};
 
-use super::state::{Readers, State};
+use crate::clock::UnixTime;
+use crate::pki::issue::{Authority, Key};
+use crate::pki::store::{Readers, State};
 
 /// The CA certificate, for `curl --cacert`.
 pub const CA: &str = "ca.pem";
@@ -61,86 +55,22 @@ struct Issued {
 }
 
 fn issue() -> Result<Issued, ErrorStack> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-    let ca_key = PKey::from_ec_key(EcKey::generate(&group)?)?;
-    let ca = authority(&ca_key)?;
-    let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
-    let mut chain = certificate(&key, &ca, &ca_key)?.to_pem()?;
-    let ca = ca.to_pem()?;
+    let now = UnixTime::of_system();
+    let authority = Authority::new("Durward demo CA", CA_DAYS, now)?;
+    let key = Key::P256.generate()?;
+    let names: Vec<String> = NAMES
+        .iter()
+        .chain(&ADDRESSES)
+        .map(|name| (*name).to_owned())
+        .collect();
+    let leaf = authority.server(&key, "Durward demo", &names, CERTIFICATE_DAYS, now)?;
+    let (mut chain, ca) = (leaf.to_pem()?, authority.certificate.to_pem()?);
     chain.extend_from_slice(&ca);
     Ok(Issued {
         ca,
         chain,
         key: key.private_key_to_pem_pkcs8()?,
     })
-}
-
-fn authority(key: &PKey<Private>) -> Result<X509, ErrorStack> {
-    let name = name("Durward demo CA")?;
-    let mut builder = begin(key, &name, &name, CA_DAYS)?;
-    builder.append_extension(BasicConstraints::new().critical().ca().pathlen(0).build()?)?;
-    builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
-    let subject = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None))?;
-    builder.append_extension(subject)?;
-    builder.sign(key, MessageDigest::sha256())?;
-    Ok(builder.build())
-}
-
-fn certificate(key: &PKey<Private>, ca: &X509Ref, ca_key: &PKey<Private>) -> Result<X509, ErrorStack> {
-    let mut builder = begin(
-        key,
-        &name("Durward demo")?,
-        &name("Durward demo CA")?,
-        CERTIFICATE_DAYS,
-    )?;
-    builder.append_extension(BasicConstraints::new().critical().build()?)?;
-    builder.append_extension(KeyUsage::new().critical().digital_signature().build()?)?;
-    builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
-    let mut names = SubjectAlternativeName::new();
-    for name in NAMES {
-        names.dns(name);
-    }
-    for address in ADDRESSES {
-        names.ip(address);
-    }
-    let context = builder.x509v3_context(Some(ca), None);
-    let names = names.build(&context)?;
-    let subject = SubjectKeyIdentifier::new().build(&context)?;
-    let issuer = AuthorityKeyIdentifier::new().keyid(true).build(&context)?;
-    for extension in [names, subject, issuer] {
-        builder.append_extension(extension)?;
-    }
-    builder.sign(ca_key, MessageDigest::sha256())?;
-    Ok(builder.build())
-}
-
-/// What both certificates have: version 3, a random serial number of 127 bits (RFC 5280 wants it positive and at most
-/// 20 bytes), names, key and `days` from now.
-fn begin(
-    key: &PKey<Private>,
-    subject: &X509Name,
-    issuer: &X509Name,
-    days: u32,
-) -> Result<X509Builder, ErrorStack> {
-    let mut serial = BigNum::new()?;
-    serial.rand(127, MsbOption::ONE, false)?;
-    let (serial, from) = (Asn1Integer::from_bn(&serial)?, Asn1Time::days_from_now(0)?);
-    let mut builder = X509::builder()?;
-    builder.set_version(2)?;
-    builder.set_serial_number(&serial)?;
-    builder.set_subject_name(subject)?;
-    builder.set_issuer_name(issuer)?;
-    builder.set_pubkey(key)?;
-    builder.set_not_before(&from)?;
-    builder.set_not_after(Asn1Time::days_from_now(days)?.as_ref())?;
-    Ok(builder)
-}
-
-fn name(common: &str) -> Result<X509Name, ErrorStack> {
-    let mut name = X509Name::builder()?;
-    name.append_entry_by_text("O", "Durward development, not for production")?;
-    name.append_entry_by_text("CN", common)?;
-    Ok(name.build())
 }
 
 /// Whether the files are there, belong together, name everything they should and last a day longer.
@@ -205,7 +135,7 @@ mod tests {
     use openssl::x509::verify::{X509CheckFlags, X509VerifyParam};
 
     use super::*;
-    use crate::demo::state::Scratch;
+    use crate::pki::store::Scratch;
 
     fn made() -> (Scratch, State) {
         let scratch = Scratch::new();

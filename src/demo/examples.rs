@@ -192,8 +192,8 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::demo::state::Scratch;
     use crate::demo::{Options, start};
+    use crate::pki::store::Scratch;
 
     fn demo(folder: &str) -> (Scratch, Demo) {
         let scratch = Scratch::new();

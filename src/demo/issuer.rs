@@ -19,8 +19,8 @@ use serde_json::json;
 use super::form::Form;
 use super::keys::Keys;
 use super::serve::{self, Answer, Server};
-use super::state::{Readers, State};
 use super::token::{CLIENT, ISSUER, TokenRequest, issue};
+use crate::pki::store::{Readers, State};
 
 /// File of the client's secret.
 pub const SECRET: &str = "client-secret";

@@ -18,7 +18,7 @@ use openssl::rsa::Rsa;
 use openssl::sign::Signer;
 use serde_json::{Value, json};
 
-use super::state::{Readers, State};
+use crate::pki::store::{Readers, State};
 
 /// The RSA key (2048 bits, PKCS #8).
 const RSA: &str = "issuer.key";
@@ -180,7 +180,7 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::state::Scratch;
+    use crate::pki::store::Scratch;
 
     #[test]
     fn the_thumbprint_is_that_of_rfc_7638_section_3_1() {

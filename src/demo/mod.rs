@@ -10,7 +10,6 @@ pub mod issuer;
 pub mod keys;
 pub mod origin;
 pub mod proof;
-pub mod state;
 pub mod token;
 
 mod form;
@@ -30,7 +29,8 @@ pub use keys::Algorithm;
 pub use token::{TokenRequest, token};
 
 use proof::Verifier;
-use state::State;
+
+use crate::pki::store::State;
 
 /// The gateway's configuration for the demo, as in `conf/`. Its references are resolved with [`Demo::variables`].
 pub const CONFIGURATION: &str = include_str!("../../conf/demo.yaml");
@@ -189,7 +189,7 @@ impl Demo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::state::Scratch;
+    use crate::pki::store::Scratch;
 
     #[test]
     fn the_default_directory_follows_xdg() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::keys::{Algorithm, Keys};
-use super::state::State;
+use crate::pki::store::State;
 
 /// `iss` of every token. A name, not an address: the issuer's port changes from run to run, this never does, and the
 /// gateway fetches the keys from where its configuration says.
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
     use crate::demo::keys;
-    use crate::demo::state::Scratch;
+    use crate::pki::store::Scratch;
 
     fn decode(text: &str) -> Vec<u8> {
         URL_SAFE_NO_PAD.decode(text).unwrap()

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use certificates::CertifiedKey;
 pub use policy::{Access, Action, Route, RouteId};
 
 use crate::gates::authn::api_key::KeyRing;
@@ -27,7 +28,7 @@ use crate::gates::limits::Limit;
 use crate::head::{Head, Malformed, RawHead};
 use crate::policy_test::PolicyTest;
 use crate::upstream::Upstream;
-use certificates::Certificates;
+use certificates::{Certificates, Slot};
 use connections::ConnectionLimits;
 use router::{Found, Router};
 
@@ -100,6 +101,18 @@ impl Gateway {
         }
     }
 
+    /// The places for certificates of all listeners.
+    pub fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        let policies = self
+            .listeners
+            .iter()
+            .filter_map(|listener| match &listener.purpose {
+                Purpose::Tls(policy) => Some(policy),
+                Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
+            });
+        policies.flat_map(|policy| policy.certificates.slots())
+    }
+
     /// A route of this snapshot. Ids are minted by `compile` of the same snapshot only.
     #[must_use]
     pub fn route(&self, id: RouteId) -> Option<&Route> {
@@ -153,7 +166,7 @@ pub struct TlsPolicy {
     pub ciphers: String,
     /// OpenSSL's list of TLS 1.3 suites.
     pub ciphersuites: String,
-    /// The chains and keys; the first is the default.
+    /// The chains and keys.
     pub certificates: Certificates,
     /// Whether clients are asked for certificates.
     pub client_certificates: Option<ClientCertificates>,
@@ -170,27 +183,6 @@ pub struct ClientCertificates {
     pub is_required: bool,
     /// Index of the truststore.
     pub trust: usize,
-}
-
-/// A certificate chain with its private key.
-#[derive(Debug, Clone)]
-pub struct CertifiedKey {
-    /// DNS names and addresses it is for, in lower case; `*.` kept.
-    pub names: std::sync::Arc<[String]>,
-    /// Leaf first.
-    pub chain: Vec<openssl::x509::X509>,
-    /// Matches the leaf.
-    pub key: openssl::pkey::PKey<openssl::pkey::Private>,
-}
-
-impl CertifiedKey {
-    /// When the certificate ends, in seconds since 1970; `None` where it does not say so in a way that can be read.
-    #[must_use]
-    pub fn not_after(&self) -> Option<i64> {
-        let epoch = openssl::asn1::Asn1Time::from_unix(0).ok()?;
-        let since = epoch.diff(self.chain.first()?.not_after()).ok()?;
-        Some(i64::from(since.days) * 86_400 + i64::from(since.secs))
-    }
 }
 
 /// Where records go.

@@ -7,8 +7,9 @@
 use serde::Serialize;
 
 use super::router::{Entry, HostPattern};
-use super::{Access, Action, Gateway, Purpose, Route};
+use super::{Access, Action, Gateway, Listener, Purpose, Route};
 use crate::gates::Mode;
+use crate::pki::facts;
 
 /// Everything that is claimed of a snapshot.
 #[derive(Debug, Serialize)]
@@ -346,6 +347,7 @@ fn findings(gateway: &Gateway) -> Vec<String> {
         if let Purpose::Plaintext(reason) = &listener.purpose {
             findings.push(format!("{} proxies plain HTTP: {reason}", listener.address));
         }
+        findings.extend(development(listener));
     }
     for route in &gateway.routes {
         if let Access::Protected { authz, .. } = &route.access
@@ -368,4 +370,27 @@ fn findings(gateway: &Gateway) -> Vec<String> {
     }
     findings.extend(gateway.unused.iter().cloned());
     findings
+}
+
+/// Certificates that say themselves that they are not for production (S21).
+fn development(listener: &Listener) -> Vec<String> {
+    let Purpose::Tls(policy) = &listener.purpose else {
+        return Vec::new();
+    };
+    let slots = policy.certificates.slots().iter();
+    let shown = slots.filter_map(|slot| slot.current());
+    let development = shown.filter(|one| {
+        one.chain
+            .first()
+            .is_some_and(|leaf| facts::is_for_development(leaf))
+    });
+    development
+        .map(|one| {
+            let name = one.names.first().map_or("", String::as_str);
+            format!(
+                "{} shows a development certificate for `{name}`: not for production",
+                listener.address
+            )
+        })
+        .collect()
 }

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use http::HeaderValue;
 use openssl::error::ErrorStack;
 use openssl::pkey::Id;
-use openssl::ssl::{NameType, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion};
+use openssl::ssl::{
+    AlpnError, NameType, SniError, SslAlert, SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode,
+    SslVersion, select_next_proto,
+};
 use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
@@ -16,9 +19,13 @@ use pingora_core::tls::ext;
 use super::Connection;
 use super::client_certificate::Asked;
 use super::registry::Registry;
+use crate::acme::challenge;
+use crate::clock::UnixTime;
 use crate::gates::authn::certificate::Presented;
 use crate::gateway::{Purpose, TlsPolicy};
+use crate::pki::facts;
 use crate::request::TlsFacts;
+use crate::running::live::Live;
 use crate::telemetry::record::tls_fields;
 
 /// What is kept with a TLS connection, for the requests on it.
@@ -35,6 +42,7 @@ pub struct Secured {
 }
 
 /// Looks everything up in the snapshot of the moment: a new certificate serves the next handshake.
+#[derive(Clone)]
 struct Handshakes {
     registry: Arc<Registry>,
     /// Index of the listener in the snapshot; a reload cannot change their order.
@@ -55,6 +63,12 @@ impl Handshakes {
             Purpose::Tls(policy) => Some(then(policy)),
             Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
         }
+    }
+
+    /// Whether a client that asks for this name is shown a certificate.
+    fn serves(&self, name: Option<&str>) -> bool {
+        self.with_policy(|policy| policy.certificates.choose(name).is_some())
+            .unwrap_or_default()
     }
 }
 
@@ -96,8 +110,18 @@ impl Handshakes {
 impl TlsAccept for Handshakes {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = asked_name(ssl);
+        if is_proof(ssl) {
+            let proof = name
+                .as_deref()
+                .and_then(|name| self.registry.live.challenges().tls(name));
+            if let Some(Err(why)) = proof.map(|proof| show(ssl, &proof)) {
+                log::error!(target: "durward::tls", "proof for {name:?} cannot be used: {why}");
+            }
+            // nor is it asked for a certificate of its own: nothing is served on this connection
+            return;
+        }
         let shown = self.with_policy(|policy| match policy.certificates.choose(name.as_deref()) {
-            Some(chosen) => show(ssl, chosen),
+            Some(group) => group.certificates().iter().try_for_each(|one| show(ssl, one)),
             None => Ok(()),
         });
         if let Some(Err(why)) = shown {
@@ -118,7 +142,7 @@ impl TlsAccept for Handshakes {
         let sni = asked_name(ssl);
         let (hsts, names) = self.with_policy(|policy| {
             let shown = policy.certificates.choose(sni.as_deref());
-            (policy.hsts.clone(), shown.map(|shown| shown.names.clone()))
+            (policy.hsts.clone(), shown.map(|shown| shown.names().clone()))
         })?;
         let certificate = self.registry.was_asked().and_then(|asked| {
             let presented = asked.presented(ssl)?;
@@ -132,7 +156,8 @@ impl TlsAccept for Handshakes {
                 .map(|cipher| cipher.name().to_owned())
                 .unwrap_or_default(),
             sni,
-            names: names.unwrap_or_default(),
+            // whoever asked for a proof gets nothing else on this connection: no host is covered
+            names: names.filter(|_| !is_proof(ssl)).unwrap_or_default(),
             group: group(ssl),
             certificate,
             listener: Some(self.listener),
@@ -150,6 +175,32 @@ fn asked_name(ssl: &TlsRef) -> Option<String> {
     ssl.servername(NameType::HOST_NAME).map(str::to_ascii_lowercase)
 }
 
+/// Whether a CA asks for the proof that a name is ours (RFC 8737). In TLS 1.3 the protocol is chosen before the certificate.
+fn is_proof(ssl: &SslRef) -> bool {
+    ssl.selected_alpn_protocol() == Some(challenge::ALPN)
+}
+
+/// The protocol of a connection, from what the client offers.
+fn protocol<'a>(
+    ssl: &SslRef,
+    offered: &'a [u8],
+    http2: bool,
+    live: &Live,
+) -> std::result::Result<&'a [u8], AlpnError> {
+    const PROOF: &[u8] = b"\x0aacme-tls/1";
+    if offered == PROOF && ssl.version2() == Some(SslVersion::TLS1_3) {
+        let shown = asked_name(ssl).and_then(|name| live.challenges().tls(&name));
+        return shown.map(|_| challenge::ALPN).ok_or(AlpnError::ALERT_FATAL);
+    }
+    let ours: &[u8] = if http2 {
+        b"\x02h2\x08http/1.1"
+    } else {
+        b"\x08http/1.1"
+    };
+    select_next_proto(ours, offered).ok_or(AlpnError::NOACK)
+}
+
+/// Shown twice, once for each kind of key, the library takes what the client's offer allows: EC before RSA.
 fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), ErrorStack> {
     let mut chain = chosen.chain.iter();
     if let Some(leaf) = chain.next() {
@@ -157,6 +208,16 @@ fn show(ssl: &mut TlsRef, chosen: &crate::gateway::CertifiedKey) -> Result<(), E
     }
     ext::ssl_use_private_key(ssl, &chosen.key)?;
     chain.try_for_each(|issuer| ext::ssl_add_chain_cert(ssl, issuer))
+}
+
+/// Shows the proof that the certificate is not revoked, where there is one. By now the one that is shown has been chosen.
+fn staple(ssl: &mut SslRef, live: &Live) -> Result<bool, ErrorStack> {
+    let shown = ssl.certificate().map(facts::fingerprint);
+    let Some(staple) = shown.and_then(|shown| live.staples().of(&shown, UnixTime::of_system())) else {
+        return Ok(false);
+    };
+    ssl.set_ocsp_status(&staple.der)?;
+    Ok(true)
 }
 
 /// Settings for Pingora's listener, by index in the snapshot.
@@ -172,15 +233,23 @@ pub fn settings(
         registry: registry.clone(),
         listener,
     };
-    let mut settings = TlsSettings::with_callbacks(Box::new(handshakes))?;
-    if policy.http2 {
-        settings.enable_h2();
-    } else {
-        settings.set_alpn(pingora_core::protocols::ALPN::H1);
-    }
-    harden(&mut settings, policy).map_err(|why| {
-        pingora_core::Error::because(pingora_core::ErrorType::InternalError, "TLS settings", why)
-    })?;
+    let mut settings = TlsSettings::with_callbacks(Box::new(handshakes.clone()))?;
+    // having one also keeps the server name on resumed TLS 1.2 sessions, where OpenSSL otherwise forgets it
+    settings.set_servername_callback(move |ssl, alert| {
+        if handshakes.serves(asked_name(ssl).as_deref()) {
+            return Ok(());
+        }
+        *alert = SslAlert::UNRECOGNIZED_NAME;
+        Err(SniError::ALERT_FATAL)
+    });
+    let (challenges, http2) = (registry.live.clone(), policy.http2);
+    settings.set_alpn_select_callback(move |ssl, offered| protocol(ssl, offered, http2, &challenges));
+    let staples = registry.live.clone();
+    harden(&mut settings, policy)
+        .and_then(|()| settings.set_status_callback(move |ssl| staple(ssl, &staples)))
+        .map_err(|why| {
+            pingora_core::Error::because(pingora_core::ErrorType::InternalError, "TLS settings", why)
+        })?;
     Ok(settings)
 }
 
@@ -194,8 +263,6 @@ fn harden(settings: &mut TlsSettings, policy: &TlsPolicy) -> Result<(), ErrorSta
     settings.set_cipher_list(&policy.ciphers)?;
     settings.set_ciphersuites(&policy.ciphersuites)?;
     settings.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::NO_RENEGOTIATION);
-    // keeps the server name on resumed TLS 1.2 sessions, where OpenSSL otherwise forgets it
-    settings.set_servername_callback(|_, _| Ok(()));
     // the hybrid group first, where the library has it (OpenSSL 3.5); where not, its own list stays
     let _ = settings.set_groups_list(GROUPS);
     if policy.client_certificates.is_some() {

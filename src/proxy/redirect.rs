@@ -1,6 +1,6 @@
 //! The port of plain HTTP: to HTTPS, or no further (S10).
 //!
-//! A request that is safe to repeat is redirected. One that carried a credential or a body is refused, because what it
+//! A request that is safe to repeat is redirected, unless it is a CA that looks for a proof (RFC 8555 section 8.3). One that carried a credential or a body is refused, because what it
 //! carried has crossed the network already and repeating it quietly would hide that.
 
 use std::sync::Arc;
@@ -51,11 +51,19 @@ impl ServeHttp for Redirect {
             Err(why) => Err(Denial::Malformed(*why)),
         };
         let method = request.method.clone();
-        let response = answer(&judged, &method, id);
+        // a CA that checks whether a name is ours looks here (RFC 8555 section 8.3)
+        let proof = head
+            .as_ref()
+            .ok()
+            .and_then(|head| self.live.challenges().http(head.path()));
+        let response = match proof {
+            Some(proof) if judged.is_ok() && method == Method::GET => proven(&proof),
+            _ => answer(&judged, &method, id),
+        };
         if judged.is_err() {
             session.set_keepalive(None);
         }
-        self.record(head.as_ref().ok(), &judged, peer, id, started);
+        self.record(head.as_ref().ok(), &judged, response.status(), peer, id, started);
         response
     }
 }
@@ -85,14 +93,18 @@ impl Redirect {
         &self,
         head: Option<&Head>,
         judged: &Verdict<String>,
+        status: StatusCode,
         peer: Option<std::net::IpAddr>,
         id: Uuid,
         started: Instant,
     ) {
         let denial = judged.as_ref().err();
-        let status = denial
-            .map_or(StatusCode::MOVED_PERMANENTLY, Denial::status)
-            .as_u16();
+        let outcome = match denial {
+            Some(_) => "deny",
+            None if status == StatusCode::OK => "allow",
+            None => "redirect",
+        };
+        let status = status.as_u16();
         let reason = denial.map(Denial::reason);
         let running = self.live.current();
         let metrics = &self.telemetry.metrics;
@@ -122,7 +134,7 @@ impl Redirect {
             duration: started.elapsed(),
             client: peer,
             peer,
-            outcome: if denial.is_some() { "deny" } else { "redirect" },
+            outcome,
             gate: denial.map(|denial| denial.gate().as_str()),
             reason,
             config: running.gateway.hash.get(..12).unwrap_or_default(),
@@ -131,6 +143,17 @@ impl Redirect {
         };
         record.with_line(|line| self.telemetry.records.write(line));
     }
+}
+
+fn proven(proof: &str) -> Response<Vec<u8>> {
+    let mut response = Response::new(proof.as_bytes().to_vec());
+    let length = HeaderValue::from(proof.len());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length);
+    let kind = HeaderValue::from_static("application/octet-stream");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn answer(judged: &Verdict<String>, method: &Method, id: Uuid) -> Response<Vec<u8>> {

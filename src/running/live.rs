@@ -6,11 +6,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::explanations::Explanations;
+use crate::acme::challenge::Challenges;
+use crate::acme::orders::Orders;
 use crate::clock::UnixTime;
 use crate::gateway::Gateway;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::meters::Meters;
 use crate::world::live::Memory;
+use crate::world::staples::Staples;
 
 /// A snapshot in use. A request holds the one it began with until it ends.
 #[derive(Debug)]
@@ -30,9 +33,12 @@ pub struct Running {
 pub struct Live {
     running: ArcSwap<Running>,
     last_reload: ArcSwap<Reload>,
-    /// Counts exchanges.
+    /// Counts exchanges, and certificates that were replaced.
     exchanged: watch::Sender<u64>,
     lifecycle: Arc<Lifecycle>,
+    staples: Staples,
+    challenges: Challenges,
+    orders: Orders,
     explanations: Explanations,
 }
 
@@ -69,6 +75,9 @@ impl Live {
             last_reload: ArcSwap::from_pointee(reload),
             exchanged: watch::Sender::new(0),
             lifecycle: Arc::default(),
+            staples: Staples::default(),
+            challenges: Challenges::default(),
+            orders: Orders::default(),
             explanations: Explanations::default(),
         }
     }
@@ -83,6 +92,29 @@ impl Live {
     #[must_use]
     pub fn lifecycle(&self) -> &Arc<Lifecycle> {
         &self.lifecycle
+    }
+
+    /// Proofs that certificates are not revoked.
+    #[must_use]
+    pub fn staples(&self) -> &Staples {
+        &self.staples
+    }
+
+    /// What is answered to CAs that check whether a name is ours.
+    #[must_use]
+    pub fn challenges(&self) -> &Challenges {
+        &self.challenges
+    }
+
+    /// What became of orders of certificates.
+    #[must_use]
+    pub fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// A certificate of the present snapshot was replaced: wakes up whoever waits for exchanges.
+    pub fn renewed(&self) {
+        self.exchanged.send_modify(|count| *count += 1);
     }
 
     /// Why the last refused requests were refused.

@@ -67,7 +67,8 @@ pub(super) async fn read(settings: &Settings, asker: &Asker, name: &str) -> Resu
         .header(AUTHORIZATION, authorization)
         .body(Full::new(Bytes::from(body)))
         .map_err(|_| StoreError::Unusable("the request cannot be written"))?;
-    let (status, body) = asker.exchange(request, MAX_ANSWER).await?;
+    let (head, body) = asker.exchange(request, MAX_ANSWER).await?.into_parts();
+    let status = head.status;
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     match status {
         StatusCode::OK => match answer.get("SecretString") {

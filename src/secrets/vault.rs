@@ -258,7 +258,8 @@ impl Vault {
         }
         let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let request = request.body(Full::new(body)).map_err(|_| unusable)?;
-        let (status, body) = asker.exchange(request, MAX_ANSWER).await?;
+        let (head, body) = asker.exchange(request, MAX_ANSWER).await?.into_parts();
+        let status = head.status;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 }

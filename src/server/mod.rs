@@ -1,6 +1,8 @@
 //! Puts the parts together under Pingora. The only place that starts services.
 
+mod acme;
 mod background;
+mod certificates;
 mod issuers;
 mod process;
 mod secrets;
@@ -97,6 +99,7 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
         AskIssuers { live: live.clone() },
     ));
     server.add_service(background_service("names", KeepNames { live: live.clone() }));
+    certificates::add(&mut server, &live);
     if let Some(watched) = options.watched {
         let keeper = watched.keeper().clone();
         server.add_service(background_service(

@@ -1,6 +1,7 @@
 //! What is told of what happened: records, metrics, health.
 
 pub mod connections;
+pub mod expiry;
 pub mod labels;
 pub(crate) mod line;
 pub mod meters;

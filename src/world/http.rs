@@ -1,12 +1,13 @@
-//! One question to an identity provider: bounded in time and size, no redirects, no proxies (SSRF has nothing to hold on
-//! to), and an answer only of the media type that was asked for.
+//! One question to somebody outside, such as an identity provider: bounded in time and size, no redirects, no proxies
+//! (SSRF has nothing to hold on to), and an answer only of the media type that was asked for.
 
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use http::{Request, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_openssl::client::legacy::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -74,23 +75,6 @@ impl Asker {
         })
     }
 
-    /// Asks once, and returns what is answered: the status and at most `limit` bytes. Whoever calls it sets a deadline.
-    ///
-    /// # Errors
-    /// No connection, or more than `limit` bytes.
-    pub async fn exchange(
-        &self,
-        request: Request<Full<Bytes>>,
-        limit: usize,
-    ) -> Result<(StatusCode, Bytes), FetchError> {
-        let answer = self.client.request(request).await;
-        let answer = answer.map_err(|e| FetchError::Connect(describe(&e)))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), limit).collect().await;
-        let body = body.map_err(|e| FetchError::Body(e.to_string()))?;
-        Ok((status, body.to_bytes()))
-    }
-
     /// Asks once, and returns the JSON text of an answer of at most `limit` bytes. Whoever calls it sets a deadline.
     ///
     /// # Errors
@@ -100,31 +84,53 @@ impl Asker {
             .headers_mut()
             .entry(ACCEPT)
             .or_insert(HeaderValue::from_static("application/json"));
-        let answer = self
-            .client
-            .request(request)
-            .await
-            .map_err(|e| FetchError::Connect(describe(&e)))?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status()));
+        let (answer, body) = self.send(request).await?.into_parts();
+        if answer.status != StatusCode::OK {
+            return Err(FetchError::Status(answer.status));
         }
-        let is_json = answer
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .is_some_and(|value| {
-                crate::gates::content::essence(value)
-                    .is_some_and(|t| t.eq_ignore_ascii_case("application/json") || t.ends_with("+json"))
-            });
+        let is_json = essence_of(&answer.headers)
+            .is_some_and(|t| t.eq_ignore_ascii_case("application/json") || t.ends_with("+json"));
         if !is_json {
             return Err(FetchError::ContentType);
         }
-        let body = Limited::new(answer.into_body(), limit)
-            .collect()
-            .await
-            .map_err(|e| FetchError::Body(e.to_string()))?;
-        Ok(body.to_bytes())
+        read(body, limit).await
     }
+
+    /// Asks once, and returns whatever the answer is, of at most `limit` bytes. Whoever calls it sets a deadline.
+    ///
+    /// # Errors
+    /// No connection, more than `limit` bytes, or the answer broke off.
+    pub async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let (head, body) = self.send(request).await?.into_parts();
+        Ok(Response::from_parts(head, read(body, limit).await?))
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, FetchError> {
+        self.client
+            .request(request)
+            .await
+            .map_err(|e| FetchError::Connect(describe(&e)))
+    }
+}
+
+/// The media type of an answer, without its parameters.
+pub(crate) fn essence_of(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .and_then(crate::gates::content::essence)
+}
+
+async fn read(body: Incoming, limit: usize) -> Result<Bytes, FetchError> {
+    let body = Limited::new(body, limit)
+        .collect()
+        .await
+        .map_err(|e| FetchError::Body(e.to_string()))?;
+    Ok(body.to_bytes())
 }
 
 /// The error with its causes: the outermost alone says "client error (Connect)".

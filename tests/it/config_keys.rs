@@ -3,6 +3,7 @@
 //! A row names a key, two settings of it, and what is observed with each; the observations are stated, so they cannot be
 //! the same by accident. The keys are those of the JSON Schema: one without a row fails, and so does a row without a key.
 
+pub mod acme;
 mod callers;
 mod certificates;
 mod conditions;
@@ -52,11 +53,12 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 12] {
+fn groups() -> [fn() -> Vec<Row>; 13] {
     [
         process::rows,
         secrets::rows,
         sockets::rows,
+        acme::rows,
         connections::rows,
         callers::rows,
         certificates::rows,
@@ -101,6 +103,11 @@ fn keys_of_secrets_matter() {
 #[test]
 fn keys_of_listeners_matter() {
     hold(&sockets::rows());
+}
+
+#[test]
+fn keys_of_accounts_with_cas_matter() {
+    hold(&acme::rows());
 }
 
 #[test]

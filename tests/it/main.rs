@@ -13,10 +13,12 @@
 mod support;
 
 mod abuse;
+mod acme;
 mod authn;
 mod authz;
 mod bodies;
 mod canary;
+mod certificates;
 mod cli;
 mod client_certificates;
 mod conf;
@@ -38,6 +40,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod ocsp;
 mod oidc;
 mod packaging;
 mod policy_tests;
@@ -54,6 +57,7 @@ mod slow;
 mod smoke;
 mod status;
 mod streams;
+mod tls_cli;
 mod transport;
 mod upstream;
 mod upstream_tls;

@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::*;
 use crate::demo::keys;
 use crate::demo::serve::exchange;
-use crate::demo::state::Scratch;
+use crate::pki::store::Scratch;
 
 struct Running {
     server: Server,

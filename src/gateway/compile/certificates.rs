@@ -1,16 +1,43 @@
 //! Certificates and keys from PEM, checked against each other.
 
-use openssl::asn1::Asn1Time;
-use openssl::pkey::{Id, PKey, Private};
+use std::path::Path;
+use std::sync::Arc;
+
+use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
+use super::acme::{self, Accounts};
 use super::findings::{Findings, NOT_ASKED};
+use crate::clock::UnixTime;
 use crate::config::Certificate;
 use crate::config::path::ConfigPath;
+use crate::config::scalar::Text;
 use crate::gateway::CertifiedKey;
+use crate::gateway::certificates::{Slot, stand_in, stands_in};
+use crate::pki::flaws::{self, Distrust, Flaw};
+
+/// An entry of `certificates`.
+pub(super) fn slot(
+    at: &ConfigPath,
+    certificate: &Certificate,
+    accounts: &Accounts,
+    findings: &mut Findings<'_>,
+) -> Option<Arc<Slot>> {
+    match certificate {
+        Certificate {
+            dir: None,
+            cert: None,
+            key: None,
+            key_pem: None,
+            acme: Some(account),
+            names,
+        } => acme::slot(at, account, names.as_deref(), accounts, findings),
+        _ => certified_key(at, certificate, findings).map(|certificate| Arc::new(Slot::of(certificate))),
+    }
+}
 
 /// A chain and its key.
-pub(super) fn certified_key(
+fn certified_key(
     at: &ConfigPath,
     certificate: &Certificate,
     findings: &mut Findings<'_>,
@@ -20,15 +47,18 @@ pub(super) fn certified_key(
         cert,
         key,
         key_pem,
+        acme,
+        names,
     } = certificate;
+    let is_of_files = acme.is_none() && names.is_none();
     let (chain_pem, key) = match (dir, cert, key, key_pem) {
-        (Some(dir), None, None, None) => {
+        (Some(dir), None, None, None) if is_of_files => {
             let at = at.key("dir");
             let dir = findings.text(&at, dir)?;
             let chain = findings.read(&at, &format!("{dir}/tls.crt"));
             (chain, key_file(&at, &format!("{dir}/tls.key"), findings))
         }
-        (None, Some(cert), Some(key), None) => {
+        (None, Some(cert), Some(key), None) if is_of_files => {
             let chain = findings.file(&at.key("cert"), cert);
             let at = at.key("key");
             let key = findings
@@ -36,7 +66,7 @@ pub(super) fn certified_key(
                 .and_then(|name| key_file(&at, &name, findings));
             (chain, key)
         }
-        (None, Some(cert), None, Some(key_pem)) => {
+        (None, Some(cert), None, Some(key_pem)) if is_of_files => {
             let chain = findings.file(&at.key("cert"), cert);
             let at = at.key("key_pem");
             let key = findings
@@ -47,34 +77,50 @@ pub(super) fn certified_key(
         _ => {
             findings.incomplete(
                 at,
-                "a certificate is a `dir`, or `cert` with `key` or `key_pem`",
+                "a certificate is a `dir`, or `cert` with `key` or `key_pem`, or `acme` with `names`",
                 "",
             );
             return None;
         }
     };
     let (chain, key) = (certificates(at, &chain_pem?, findings)?, key?);
-    let leaf = chain.first()?;
-    if !is_pair(leaf, &key) {
+    let mut flaws = flaws::of(&chain, UnixTime::of_system());
+    if let Some(why) = dir
+        .as_ref()
+        .and_then(|dir| stranger(&at.key("dir"), dir, &chain, findings))
+    {
+        flaws.push(why);
+    }
+    for flaw in flaws {
+        if flaw.is_fatal() {
+            findings.error(at, flaw.to_string(), flaw.help());
+        } else {
+            findings.warning(at, flaw.to_string(), flaw.help());
+        }
+    }
+    let certified = CertifiedKey::new(chain, key);
+    if certified.is_none() {
         findings.error(
             at,
             "the key is not the certificate's",
             "the first certificate of the file must be the server's own",
         );
+    }
+    certified
+}
+
+/// Beside `tls.crt`, Kubernetes and `durward tls dev-ca` put the CA that issued it: what keeps the chain from leading there.
+fn stranger(at: &ConfigPath, dir: &Text, chain: &[X509], findings: &mut Findings<'_>) -> Option<Flaw> {
+    let name = format!("{}/ca.crt", findings.text(at, dir)?);
+    if !findings.sources().path(Path::new(&name)).exists() {
         return None;
     }
-    if Asn1Time::days_from_now(0).is_ok_and(|now| leaf.not_after() < now) {
-        findings.warning(
-            at,
-            format!("the certificate expired at {}", leaf.not_after()),
-            "clients will refuse it",
-        );
-    }
-    Some(CertifiedKey {
-        names: names(leaf).into(),
-        chain,
-        key,
-    })
+    let pem = findings.read(at, &name)?;
+    let authorities = certificates(at, &pem, findings)?;
+    let (why, words) = flaws::leads_to(chain, &authorities).err()?;
+    // which has a warning of its own
+    let is_of_time = [Distrust::EXPIRED, Distrust::NOT_YET_VALID].contains(&why);
+    (!is_of_time).then(|| Flaw::NotOfThisCa(words.to_owned()))
 }
 
 /// All certificates of a PEM text; at least one.
@@ -97,10 +143,7 @@ pub(super) fn certificates(at: &ConfigPath, pem: &str, findings: &mut Findings<'
 }
 
 pub(super) fn key_file(at: &ConfigPath, name: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
-    if findings
-        .sources()
-        .is_readable_by_others(std::path::Path::new(name))
-    {
+    if findings.sources().is_readable_by_others(Path::new(name)) {
         findings.warning(
             at,
             "the private key can be read by others than its owner",
@@ -111,44 +154,16 @@ pub(super) fn key_file(at: &ConfigPath, name: &str, findings: &mut Findings<'_>)
     private_key(at, &pem, findings)
 }
 
-/// Whether a key is the certificate's. What stands in for a key that nobody was asked for is everybody's.
-pub(super) fn is_pair(leaf: &X509, key: &PKey<Private>) -> bool {
-    key.id() == STANDS_IN || leaf.public_key().is_ok_and(|public| public.public_eq(key))
-}
-
-/// A kind of key that cannot sign, and so is nobody's.
-const STANDS_IN: Id = Id::X25519;
-
 pub(super) fn private_key(at: &ConfigPath, pem: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
     if pem == NOT_ASKED {
-        return PKey::generate_x25519().ok();
+        return stand_in();
     }
     let key = PKey::private_key_from_pem(pem.as_bytes())
         .ok()
-        .filter(|key| key.id() != STANDS_IN);
+        .filter(|key| !stands_in(key));
     if key.is_none() {
         // OpenSSL's own words could quote the key
         findings.error(at, "not a private key in PEM, or one with a passphrase", "");
     }
     key
-}
-
-/// DNS names and addresses that a certificate is for, in lower case.
-fn names(leaf: &X509) -> Vec<String> {
-    let Some(names) = leaf.subject_alt_names() else {
-        return Vec::new();
-    };
-    names
-        .iter()
-        .filter_map(|name| match (name.dnsname(), name.ipaddress()) {
-            (Some(dns), _) => Some(dns.to_ascii_lowercase()),
-            (None, Some(bytes)) => match *bytes {
-                [a, b, c, d] => Some(std::net::Ipv4Addr::new(a, b, c, d).to_string()),
-                _ => <[u8; 16]>::try_from(bytes)
-                    .ok()
-                    .map(|b| std::net::Ipv6Addr::from(b).to_string()),
-            },
-            (None, None) => None,
-        })
-        .collect()
 }

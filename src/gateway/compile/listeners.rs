@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 
-use super::certificates::certified_key;
+use super::acme::Accounts;
+use super::certificates::slot;
 use super::findings::Findings;
 use super::networks::network;
 use super::truststores;
@@ -16,7 +17,7 @@ use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, CertificateMode, Plaintext, Redirect, TlsProfile, TlsVersion};
 use crate::gates::authn::certificate::Truststore;
-use crate::gateway::certificates::Certificates;
+use crate::gateway::certificates::{Certificates, Fallback, Slot};
 use crate::gateway::router::HostPattern;
 use crate::gateway::{ClientCertificates, Listener, Purpose, Route, TlsPolicy};
 
@@ -42,6 +43,7 @@ const HSTS_MAX_AGE: Duration = Duration::from_secs(63_072_000);
 
 pub(super) fn compile(
     listeners: &[config::Listener],
+    accounts: &Accounts,
     truststores: &[Arc<Truststore>],
     declared: &[&str],
     findings: &mut Findings<'_>,
@@ -77,7 +79,7 @@ pub(super) fn compile(
                     let at = at.key("client_certificates");
                     client_certificates(&at, asked, truststores, declared, findings)
                 });
-                Purpose::Tls(Box::new(tls_policy(&at, tls, asked, findings)?))
+                Purpose::Tls(Box::new(tls_policy(&at, tls, asked, accounts, findings)?))
             }
             (None, Some(redirect), None) => {
                 Purpose::Redirect(redirect_port(&at.key("redirect_https"), redirect, findings)?)
@@ -187,6 +189,7 @@ fn tls_policy(
     at: &ConfigPath,
     tls: &config::Tls,
     client_certificates: Option<ClientCertificates>,
+    accounts: &Accounts,
     findings: &mut Findings<'_>,
 ) -> Option<TlsPolicy> {
     let config::Tls {
@@ -195,6 +198,7 @@ fn tls_policy(
         ciphers,
         ciphersuites,
         certificates,
+        default_certificate,
         // read before
         client_certificates: _,
         http2,
@@ -232,11 +236,19 @@ fn tls_policy(
     if certificates.is_empty() {
         findings.incomplete(&list, "there is no certificate", "");
     }
-    let certificates: Vec<_> = certificates
+    let slots: Vec<_> = certificates
         .iter()
         .enumerate()
-        .filter_map(|(index, certificate)| certified_key(&list.index(index), certificate, findings))
+        .filter_map(|(index, certificate)| slot(&list.index(index), certificate, accounts, findings))
         .collect();
+    let complete = slots.len() == certificates.len();
+    let certificates = by_name(
+        &at.key("default_certificate"),
+        default_certificate,
+        slots,
+        complete,
+        findings,
+    );
 
     let day = Duration::from_secs(86_400);
     let max_age = findings.duration(
@@ -250,11 +262,39 @@ fn tls_policy(
         tls12,
         ciphers,
         ciphersuites,
-        certificates: Certificates::new(certificates),
+        certificates,
         client_certificates,
         http2: *http2,
         hsts,
     })
+}
+
+/// The certificates by name. `complete`: none was left out for its faults.
+fn by_name(
+    at: &ConfigPath,
+    default: &Option<Text>,
+    slots: Vec<Arc<Slot>>,
+    complete: bool,
+    findings: &mut Findings<'_>,
+) -> Certificates {
+    let default = default.as_ref().and_then(|name| findings.text(at, name));
+    let fallback = match default.as_deref() {
+        None => Fallback::First,
+        Some("none") => Fallback::Refuse,
+        Some(name) => Fallback::Name(name.to_ascii_lowercase()),
+    };
+    let certificates = Certificates::new(slots, &fallback);
+    if let Fallback::Name(name) = &fallback
+        && complete
+        && !certificates.has(name)
+    {
+        findings.error(
+            at,
+            format!("no certificate of this listener is for `{name}`"),
+            "name a host of one of them, or write `none` to refuse clients that ask for no name, or for an unknown one",
+        );
+    }
+    certificates
 }
 
 fn suites(
@@ -333,8 +373,8 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
     }
     let names: Vec<&String> = tls
         .iter()
-        .flat_map(|tls| tls.certificates.all())
-        .flat_map(|c| c.names.iter())
+        .flat_map(|tls| tls.certificates.slots())
+        .flat_map(|slot| slot.names.iter())
         .collect();
     for (index, route) in routes.iter().enumerate() {
         let covered = match &route.host {

@@ -3,6 +3,7 @@
 //! The only reader of [`crate::config`]. Every struct is taken apart field by field, without `..`: a key that is accepted
 //! is used here, or this does not build.
 
+mod acme;
 mod certificates;
 mod client_certificates;
 mod conditions;
@@ -142,6 +143,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         admin,
         records,
         listeners,
+        acme,
         connections,
         trusted_proxies,
         issuers,
@@ -178,7 +180,15 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let declared_truststores: Vec<&str> = truststores.keys().map(String::as_str).collect();
     let authorities: Vec<&str> = issuers.keys().chain(keys.keys()).map(String::as_str).collect();
     let truststores = truststores::compile(&truststores, &authorities, findings);
-    let listeners = listeners::compile(&listeners, &truststores, &declared_truststores, findings);
+    let accounts = self::acme::compile(&acme, findings);
+    let listeners = listeners::compile(
+        &listeners,
+        &accounts,
+        &truststores,
+        &declared_truststores,
+        findings,
+    );
+    self::acme::check_ports(&listeners, &accounts, findings);
     let compiled_certificates = client_certificates::compile(
         &client_certificates,
         &truststores,

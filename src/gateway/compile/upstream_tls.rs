@@ -7,11 +7,12 @@ use std::sync::Arc;
 use openssl::asn1::Asn1Time;
 use pingora_core::utils::tls::CertKey;
 
-use super::certificates::{certificates, is_pair, key_file, private_key};
+use super::certificates::{certificates, key_file, private_key};
 use super::findings::Findings;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::{Secret, Text};
 use crate::config::{TlsVersion, UpstreamTls};
+use crate::gateway::certificates::is_pair;
 use crate::head::is_host_name;
 use crate::upstream::tls::{OLD_SUITES, Pin, USUAL_SUITES};
 use crate::upstream::{Diagnosis, Tls};

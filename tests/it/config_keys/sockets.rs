@@ -108,6 +108,24 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "listeners[].tls.default_certificate",
+            settings: [("localhost", "localhost"), ("none", "refused: unrecognized name")],
+            observe: |default| {
+                let gateway = Gateway::with(PUBLIC)
+                    .tls(&format!("default_certificate: {default}"))
+                    .start();
+                match gateway.client().without_sni().try_connect() {
+                    Ok(connection) => {
+                        let shown = connection.ssl().peer_certificate().unwrap();
+                        let name = shown.subject_name().entries().next().unwrap();
+                        name.data().to_string().unwrap()
+                    }
+                    Err(why) if why.contains("unrecognized name") => "refused: unrecognized name".to_owned(),
+                    Err(why) => why,
+                }
+            },
+        },
+        Row {
             key: "listeners[].tls.certificates[].cert",
             settings: [
                 ("one.crt", "good"),

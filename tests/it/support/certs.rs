@@ -1,13 +1,13 @@
 //! A certificate authority for the length of a test.
 
-use openssl::asn1::Asn1Time;
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use openssl::x509::{X509, X509Builder, X509Extension, X509NameBuilder};
 
 use super::Folder;
 
@@ -70,6 +70,10 @@ impl Authority {
         self.certificate.to_pem().unwrap()
     }
 
+    pub fn key_pem(&self) -> Vec<u8> {
+        self.key.private_key_to_pem_pkcs8().unwrap()
+    }
+
     /// For DNS names and addresses.
     pub fn leaf(&self, names: &[&str]) -> Leaf {
         self.leaf_of(&ec_key(), names)
@@ -82,6 +86,46 @@ impl Authority {
 
     /// The same, good for so many seconds from now, for servers and clients.
     pub fn leaf_until(&self, key: &PKey<Private>, names: &[&str], seconds: i64) -> Leaf {
+        let end = super::issuer::now() as i64 + seconds;
+        self.leaf_with(key, names, |builder| {
+            builder.set_not_after(&Asn1Time::from_unix(end).unwrap()).unwrap();
+        })
+    }
+
+    /// The same, signed with this digest.
+    pub fn leaf_signed(&self, key: &PKey<Private>, names: &[&str], digest: MessageDigest) -> Leaf {
+        self.signed(key, names, digest, |_| ())
+    }
+
+    /// With something more in it, or something else.
+    pub fn leaf_with(
+        &self,
+        key: &PKey<Private>,
+        names: &[&str],
+        change: impl FnOnce(&mut X509Builder),
+    ) -> Leaf {
+        self.signed(key, names, MessageDigest::sha256(), change)
+    }
+
+    /// A leaf that names its issuer's key, as those of public CAs do.
+    pub fn identified_leaf(&self, names: &[&str]) -> Leaf {
+        self.leaf_with(&ec_key(), names, |builder| {
+            // AuthorityKeyIdentifier with a keyIdentifier of four bytes
+            let der = Asn1OctetString::new_from_bytes(&[0x30, 0x06, 0x80, 0x04, 1, 2, 3, 4]).unwrap();
+            let oid = Asn1Object::from_str("2.5.29.35").unwrap();
+            builder
+                .append_extension(X509Extension::new_from_der(&oid, false, &der).unwrap())
+                .unwrap();
+        })
+    }
+
+    fn signed(
+        &self,
+        key: &PKey<Private>,
+        names: &[&str],
+        digest: MessageDigest,
+        change: impl FnOnce(&mut X509Builder),
+    ) -> Leaf {
         let mut builder = builder(names[0], key);
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
         let mut san = SubjectAlternativeName::new();
@@ -105,10 +149,8 @@ impl Authority {
                     .unwrap(),
             )
             .unwrap();
-        builder
-            .set_not_after(&Asn1Time::from_unix(super::issuer::now() as i64 + seconds).unwrap())
-            .unwrap();
-        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        change(&mut builder);
+        builder.sign(&self.key, digest).unwrap();
         Leaf {
             certificate: builder.build().to_pem().unwrap(),
             key: key.private_key_to_pem_pkcs8().unwrap(),
@@ -129,6 +171,33 @@ impl Leaf {
         folder.write(&format!("{dir}/tls.key"), &self.key);
         folder.0.join(dir).display().to_string()
     }
+}
+
+/// What is to be had from a CA (RFC 5280 section 4.2.2.1).
+#[derive(Clone, Copy)]
+pub enum Access {
+    /// Whether a certificate is revoked.
+    Ocsp = 1,
+    /// The CA's own certificate.
+    Issuers = 2,
+}
+
+/// The extension that says where: shorter than 100 bytes.
+pub fn access(what: Access, url: &str) -> X509Extension {
+    let length = u8::try_from(url.len()).unwrap();
+    assert!(length < 100);
+    // 1.3.6.1.5.5.7.48.N
+    let method = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, what as u8];
+    let head = [
+        &[0x30, length + 14, 0x30, length + 12],
+        &method[..],
+        &[0x86, length],
+    ]
+    .concat();
+    let der = [&head, url.as_bytes()].concat();
+    let der = Asn1OctetString::new_from_bytes(&der).unwrap();
+    let oid = Asn1Object::from_str("1.3.6.1.5.5.7.1.1").unwrap();
+    X509Extension::new_from_der(&oid, false, &der).unwrap()
 }
 
 fn subject(name: &str) -> openssl::x509::X509Name {

@@ -157,6 +157,11 @@ impl Start {
         self
     }
 
+    /// Who issues its certificates.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// A further certificate, made with the gateway's authority in its folder: its entry, as flow YAML.
     pub fn certificate(mut self, make: impl FnOnce(&Authority, &Folder) -> String) -> Start {
         self.certificates.push(make(&self.authority, &self.folder));

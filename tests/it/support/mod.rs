@@ -1,6 +1,7 @@
 //! What the tests stand on: the gateway as a process, origins that record, issuers that misbehave, clients that say
 //! exactly what they are told to.
 
+pub mod ca;
 pub mod certs;
 pub mod client;
 pub mod frames;

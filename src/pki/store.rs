@@ -1,7 +1,7 @@
-//! The demo's state directory: certificates and keys that outlive one run.
+//! A directory that only its owner can change, for certificates and keys that are made here.
 //!
-//! Files appear whole or not at all, and private ones are readable by their owner only. Two demos may share a directory:
-//! whoever makes something holds the lock, and whoever comes second finds it made.
+//! Files appear whole or not at all, and private ones are readable by their owner only. Several processes may share a
+//! directory: whoever makes something holds the lock, and whoever comes second finds it made.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -16,7 +16,7 @@ pub struct State {
     path: PathBuf,
 }
 
-/// Who may read a file of the state directory.
+/// Who may read a file of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
     /// Mode 0600: keys and secrets.
@@ -147,7 +147,7 @@ pub(crate) struct Scratch(pub(crate) PathBuf);
 #[cfg(test)]
 impl Scratch {
     pub(crate) fn new() -> Scratch {
-        Scratch(std::env::temp_dir().join(format!("durward-demo-test-{}", Uuid::now_v7())))
+        Scratch(std::env::temp_dir().join(format!("durward-store-test-{}", Uuid::now_v7())))
     }
 }
 
