@@ -35,6 +35,8 @@ pub enum Denial {
     Unauthenticated(AuthnError, Schemes),
     /// Too many requests of one address, whoever they are.
     Flooded,
+    /// The credential is not looked at, after too many that were not good; holds when to try again.
+    Attempts(Whose, Duration),
     /// The caller has used up a limit.
     RateLimited(Standing),
     /// The caller may not, or not from there, or not now.
@@ -120,6 +122,15 @@ pub enum PlainHttp {
     Credential,
     /// A body, or a method that is not safe to repeat.
     Body,
+}
+
+/// Of whom too many credentials were not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of the address.
+    Address,
+    /// Of those that claim to be of the account.
+    Account,
 }
 
 /// Outside evidence that a decision may need.
@@ -209,7 +220,9 @@ impl Denial {
         match self {
             Denial::Malformed(_) | Denial::HeadTooSlow | Denial::PlainHttp(_) => Gate::Head,
             Denial::Misdirected | Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
-            Denial::Unauthenticated(..) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
+            Denial::Unauthenticated(..)
+            | Denial::Attempts(..)
+            | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
             Denial::Forbidden(_) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
@@ -236,7 +249,7 @@ impl Denial {
             Denial::NoRoute => StatusCode::NOT_FOUND,
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Denial::Unauthenticated(..) => StatusCode::UNAUTHORIZED,
-            Denial::Flooded | Denial::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Denial::Flooded | Denial::RateLimited(_) | Denial::Attempts(..) => StatusCode::TOO_MANY_REQUESTS,
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken | UpgradeError::Handshake => StatusCode::BAD_REQUEST,
                 UpgradeError::Version => StatusCode::UPGRADE_REQUIRED,
@@ -292,6 +305,8 @@ impl Denial {
             Denial::Forbidden(Forbidden::CountryUnknown) => "country_unknown",
             Denial::Forbidden(Forbidden::Time) => "time_not_allowed",
             Denial::Flooded => "flooded",
+            Denial::Attempts(Whose::Address, _) => "attempts_of_address",
+            Denial::Attempts(Whose::Account, _) => "attempts_for_account",
             Denial::RateLimited(_) => "rate_limited",
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken => "upgrade_not_taken",
@@ -354,6 +369,8 @@ impl Denial {
                 | UpstreamError::Malformed => "upstream_unavailable",
                 UpstreamError::Failed(_) => "upstream_failed",
             },
+            // which of them is nothing that who tries should know
+            Denial::Attempts(..) => "too_many_refused_credentials",
             Denial::HeadTooSlow
             | Denial::PlainHttp(_)
             | Denial::Misdirected
@@ -402,6 +419,7 @@ impl Denial {
             ) => "This may not be asked from here, or not now.",
             Denial::Flooded => "Too many requests from this address.",
             Denial::RateLimited(_) => "A limit is used up; see Retry-After.",
+            Denial::Attempts(..) => "Too many credentials were not good; see Retry-After.",
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken => "The connection cannot be upgraded here.",
                 UpgradeError::Handshake => "This is not the handshake of a WebSocket.",
@@ -469,10 +487,8 @@ impl Denial {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Denial::Flooded | Denial::Content(ContentError::MemoryExhausted) => Some(1),
-            // rounded up: who waits so long is admitted
-            Denial::RateLimited(standing) => {
-                Some(standing.quota.reset.as_millis().div_ceil(1000).max(1) as u64)
-            }
+            Denial::RateLimited(Standing { quota, .. }) => Some(seconds(quota.reset)),
+            Denial::Attempts(_, reset) => Some(seconds(*reset)),
             Denial::Unavailable(_, after) => Some(after.as_secs().max(1)),
             Denial::Upstream(UpstreamError::Unresolved) => Some(1),
             _ => None,
@@ -517,6 +533,11 @@ impl Denial {
                 | Denial::Internal
         )
     }
+}
+
+/// Whole seconds, rounded up: who waits so long is admitted.
+fn seconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

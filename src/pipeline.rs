@@ -8,7 +8,7 @@
 //! flood     requests of one address             429
 //! route     host + path + method                404 405 421
 //! authz     network, country, time              403
-//! authn     credential → Client                 401 503
+//! authn     credential → Client                 401 429 503
 //! authz     scopes, roles, permissions, claims  403
 //! limits    per caller, address, route          429
 //! upgrade   WebSocket, where the route has it     400 403 426
@@ -139,6 +139,10 @@ impl Gateway {
             Access::Protected { authn, authz } => {
                 let client = match authn.check(self, request, world, trace).await {
                     Ok(client) => client,
+                    Err(denial @ Denial::Attempts(..)) => {
+                        let detail = Detail::Text("too many before it were not good");
+                        return Err(trace.denied(denial, self.attempts.line, detail));
+                    }
                     Err(denial) => return Err(trace.denied(denial, authn.line, Detail::Credentials)),
                 };
                 trace.client = Some(client.clone());

@@ -42,7 +42,7 @@ pub use condition::{
 pub use connection::{Connections, Http2};
 pub use issuer::{ClaimPaths, Discovery, Introspection, Issuer, Jwks, OneOrMany};
 pub use keys::{KeyEntry, KeyFile, KeyPurpose, KeyRing};
-pub use limit::{Flood, Limit};
+pub use limit::{FailedAuthentication, Flood, Limit, RateOrNone};
 pub use listener::{
     Certificate, Listener, Plaintext, Port, ProxyProtocol, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
 };
@@ -94,6 +94,9 @@ pub struct Config {
     /// The limit before everything else.
     #[serde(default)]
     pub flood: Flood,
+    /// How many credentials that are not good are looked at.
+    #[serde(default)]
+    pub failed_authentication: Option<FailedAuthentication>,
     /// Limits that routes refer to, by name.
     #[serde(default)]
     pub limits: BTreeMap<String, Limit>,

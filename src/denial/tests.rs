@@ -30,6 +30,8 @@ fn every_denial() -> Vec<Denial> {
         Denial::Unavailable(Dependency::Records, Duration::from_millis(1)),
         Denial::Internal,
         Denial::Flooded,
+        Denial::Attempts(Whose::Address, Duration::from_millis(1001)),
+        Denial::Attempts(Whose::Account, Duration::from_millis(1001)),
         Denial::RateLimited(Standing {
             limit: 0,
             quota: Quota {

@@ -20,6 +20,7 @@ use ipnet::IpNet;
 pub use policy::{Access, Action, Route, RouteId};
 
 use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::attempts::Attempts;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
@@ -51,6 +52,8 @@ pub struct Gateway {
     pub identity_headers: IdentityHeaders,
     /// The limit before everything else.
     pub flood: Option<Flood>,
+    /// How many refused credentials are looked at.
+    pub attempts: Attempts,
     /// All limits.
     pub limits: Box<[Limit]>,
     /// All upstreams.

@@ -272,6 +272,13 @@ fn shadows(gateway: &Gateway) -> Vec<String> {
             flood.line,
         );
     }
+    if let Some(what) = gateway
+        .attempts
+        .describe()
+        .filter(|_| gateway.attempts.mode == Mode::Shadow)
+    {
+        add(what.replace(Mode::Shadow.note(), ""), gateway.attempts.line);
+    }
     for route in &gateway.routes {
         let of = |what: String| format!("route `{}`: {what}", route.id);
         let plain = |text: String| text.replace(Mode::Shadow.note(), "");
@@ -306,14 +313,16 @@ fn shadows(gateway: &Gateway) -> Vec<String> {
 }
 
 fn traffic(gateway: &Gateway, route: &Route) -> Option<String> {
+    let attempts = match &route.access {
+        Access::Protected { .. } => gateway.attempts.describe(),
+        Access::Public(_) => None,
+    };
     let flood = gateway
         .flood
         .map(|flood| format!("{} a second per address{}", flood.per_address, flood.mode.note()));
     let limits = (!route.limits.list.is_empty()).then(|| route.limits.describe(gateway));
-    match (limits, flood) {
-        (Some(limits), Some(flood)) => Some(format!("{limits}; {flood}")),
-        (limits, flood) => limits.or(flood),
-    }
+    let all: Vec<String> = limits.into_iter().chain(flood).chain(attempts).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn transport(gateway: &Gateway) -> Option<String> {

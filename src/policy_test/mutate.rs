@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::{Outcome, Prepared};
 use crate::gates::Mode;
+use crate::gates::authn::attempts::Bound;
 use crate::gates::authn::{Accepts, Asks};
 use crate::gates::authz::{Asked, Circumstance, Grant, Scopes};
 use crate::gates::content;
@@ -31,6 +32,8 @@ pub struct Mutant {
 #[derive(Debug)]
 enum Change {
     Flood(Option<Flood>),
+    PerAddress(Option<Bound>),
+    PerAccount(Option<Bound>),
     Circumstances(usize, Box<[Asked<Circumstance>]>),
     Access(usize, Access),
     Asks(usize, Asks),
@@ -74,6 +77,8 @@ impl Change {
         }
         match self {
             Change::Flood(flood) => swap(flood, &mut gateway.flood),
+            Change::PerAddress(bound) => swap(bound, &mut gateway.attempts.per_address),
+            Change::PerAccount(bound) => swap(bound, &mut gateway.attempts.per_account),
             Change::Circumstances(index, circumstances) => {
                 if let Some(route) = route(gateway, *index) {
                     swap(circumstances, &mut route.circumstances);
@@ -134,6 +139,23 @@ pub fn mutants(gateway: &Gateway) -> Vec<Mutant> {
             route: None,
             change: Change::Flood(None),
         });
+    }
+    let attempts = &gateway.attempts;
+    if attempts.is_written && attempts.mode == Mode::Enforce {
+        let each = [
+            (attempts.per_address, "of an address", Change::PerAddress(None)),
+            (attempts.per_account, "for an account", Change::PerAccount(None)),
+        ];
+        for (bound, whose, change) in each {
+            if bound.is_some() {
+                mutants.push(Mutant {
+                    what: format!("looks at any number of refused credentials {whose}"),
+                    line: attempts.line,
+                    route: None,
+                    change,
+                });
+            }
+        }
     }
     for (index, route) in gateway.routes.iter().enumerate() {
         of_route(gateway, index, route, &mut mutants);

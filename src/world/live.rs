@@ -9,6 +9,7 @@ use super::{Introspected, Keys, World};
 use crate::clock::UnixTime;
 use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::KeysFrom;
+use crate::gates::authn::attempts::Counters;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::content::memory::BodyMemory;
 use crate::gates::flood::Sketch;
@@ -22,6 +23,7 @@ pub struct Memory {
     introspectors: Box<[Option<Arc<Introspector>>]>,
     verdicts: Arc<Verdicts>,
     windows: Box<[(Arc<str>, Arc<Windows>)]>,
+    attempts: Arc<Counters>,
     floods: Arc<Sketch>,
     bodies: Arc<BodyMemory>,
 }
@@ -34,6 +36,7 @@ impl Memory {
         let Gateway {
             issuers,
             limits,
+            attempts,
             server,
             ..
         } = gateway;
@@ -68,6 +71,11 @@ impl Memory {
             sources: sources.collect(),
             introspectors: introspectors.collect(),
             windows: windows.collect(),
+            attempts: before
+                .map(|memory| &memory.attempts)
+                .filter(|counters| counters.counts_for(attempts))
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Counters::new(attempts, usize::MAX))),
             floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
             // fixed for the life of the process, as `server` is
             bodies: before.map_or_else(
@@ -87,6 +95,12 @@ impl Memory {
     /// The limits by name, with their counters.
     pub fn limits(&self) -> impl Iterator<Item = (&str, &Windows)> {
         self.windows.iter().map(|(name, windows)| (&**name, &**windows))
+    }
+
+    /// Counters of refused credentials.
+    #[must_use]
+    pub fn attempts(&self) -> &Counters {
+        &self.attempts
     }
 
     /// Verdicts on credentials.
@@ -146,9 +160,9 @@ impl World for Moment<'_> {
         }
     }
 
-    async fn newer_keys(&self, issuer: usize) -> Keys {
+    async fn newer_keys(&self, issuer: usize, kid: Option<&str>) -> Keys {
         match self.memory.sources.get(issuer) {
-            Some(source) => source.newer().await,
+            Some(source) => source.newer(kid).await,
             None => self.keys(issuer),
         }
     }
@@ -166,6 +180,10 @@ impl World for Moment<'_> {
 
     fn windows(&self, limit: usize) -> Option<&Windows> {
         self.memory.windows.get(limit).map(|(_, windows)| &**windows)
+    }
+
+    fn attempts(&self) -> &Counters {
+        &self.memory.attempts
     }
 
     fn verdicts(&self) -> &Verdicts {

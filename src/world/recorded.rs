@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::{Introspected, Keys, World};
 use crate::clock::UnixTime;
+use crate::gates::authn::attempts::Counters;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
@@ -25,6 +26,8 @@ pub struct Recorded {
     pub said: Vec<Option<Arc<Said>>>,
     /// Counters of limits, by index.
     pub windows: Vec<Windows>,
+    /// Counters of refused credentials.
+    pub attempts: Counters,
     /// What is remembered. Starts empty.
     pub verdicts: Verdicts,
     /// Requests of each network.
@@ -45,6 +48,7 @@ impl Recorded {
             keys,
             said: Vec::new(),
             windows,
+            attempts: Counters::new(&gateway.attempts, callers),
             verdicts: Verdicts::default(),
             asked: Mutex::default(),
         }
@@ -63,7 +67,7 @@ impl World for Recorded {
         }
     }
 
-    async fn newer_keys(&self, issuer: usize) -> Keys {
+    async fn newer_keys(&self, issuer: usize, _kid: Option<&str>) -> Keys {
         self.keys(issuer)
     }
 
@@ -84,6 +88,10 @@ impl World for Recorded {
 
     fn windows(&self, limit: usize) -> Option<&Windows> {
         self.windows.get(limit)
+    }
+
+    fn attempts(&self) -> &Counters {
+        &self.attempts
     }
 
     fn verdicts(&self) -> &Verdicts {

@@ -13,6 +13,7 @@
 mod support;
 
 mod abuse;
+mod attempts;
 mod authn;
 mod authz;
 mod bodies;

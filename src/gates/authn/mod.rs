@@ -9,6 +9,7 @@
 //! A credential that is not good refuses the request: nothing falls through to another way in.
 
 pub mod api_key;
+pub mod attempts;
 pub mod bearer;
 mod challenge;
 pub mod claims;
@@ -35,7 +36,7 @@ pub use error::AuthnError;
 pub use headers::IdentityHeaders;
 pub use tokens::Tokens;
 
-use crate::denial::{Denial, Dependency, Verdict};
+use crate::denial::{Denial, Dependency, Verdict, Whose};
 use crate::gateway::Gateway;
 use crate::identity::Client;
 use crate::request::Request;
@@ -89,6 +90,8 @@ pub(crate) enum Refusal {
     Bad(AuthnError),
     /// Whether it is good cannot be told now; holds when to try again.
     Unavailable(Duration),
+    /// It is not looked at, after too many that were not good; holds when to try again.
+    TooMany(Whose, Duration),
 }
 
 impl From<AuthnError> for Refusal {
@@ -139,6 +142,7 @@ impl Authn {
         let denial = |refusal| match refusal {
             Refusal::Bad(why) => Denial::Unauthenticated(why, self.schemes()),
             Refusal::Unavailable(retry) => Denial::Unavailable(Dependency::IdentityProvider, retry),
+            Refusal::TooMany(whose, retry) => Denial::Attempts(whose, retry),
         };
         let missing = |schemes| Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes);
         let mut identity = None;
@@ -243,7 +247,14 @@ impl Accepts {
                 };
                 let digest = api_key::digest(sent);
                 trace.credential = Some(digest);
-                Ok(Some(ring.client(sent, &digest, world.now())?.clone()))
+                let now = world.now();
+                let found = ring.client(sent, &digest, now).cloned().map_err(Refusal::from);
+                if found.is_err() {
+                    let (attempts, client) = (&gateway.attempts, request.peer().client);
+                    let attempt = attempts.begin(world.attempts(), Some(&digest), client, now, trace)?;
+                    attempt.settle(&found);
+                }
+                found.map(Some)
             }
         }
     }

@@ -3,6 +3,7 @@
 //! The only reader of [`crate::config`]. Every struct is taken apart field by field, without `..`: a key that is accepted
 //! is used here, or this does not build.
 
+mod attempts;
 mod certificates;
 mod conditions;
 mod connections;
@@ -128,6 +129,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         roles,
         identity_headers,
         flood,
+        failed_authentication,
         limits,
         upstreams,
         conditions,
@@ -164,6 +166,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let compiled_keys = keys::compile(&keys, &declared.issuers, &identity_headers, findings);
     let identity_headers = identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header));
     let flood = limits::flood(&flood, findings);
+    let attempts = attempts::compile(failed_authentication.as_ref(), findings);
     let compiled_limits = limits::compile(&limits, findings);
     let compiled_upstreams = upstreams::compile(&upstreams, findings);
     let database = conditions::database(countries.as_ref(), findings);
@@ -224,6 +227,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         keys: keys.into(),
         identity_headers,
         flood,
+        attempts,
         limits: limits.into(),
         upstreams: upstreams.into(),
         trusted_proxies: trusted_proxies.into(),

@@ -23,6 +23,7 @@ use super::jwk::KeySet;
 use super::jws::Unverified;
 use super::jwt::{Issuer, Verified, verify};
 use crate::clock::UnixTime;
+use crate::identity::{Client, Derived, Kind};
 
 pub(super) const ISSUER: &str = "https://id.example.com/";
 pub(super) const NOW_SECONDS: u64 = 1_800_000_000;
@@ -176,4 +177,23 @@ pub(super) fn refused(token: &str, expected: AuthnError) {
 #[track_caller]
 pub(super) fn claims_refused(claims: &Value, expected: AuthnError) {
     refused(&ED.token(Algorithm::EdDSA, claims), expected);
+}
+
+/// A client that was authenticated, of whom nothing else matters.
+pub(super) fn client() -> std::sync::Arc<Client> {
+    let verified = verdict(&ED.token(Algorithm::EdDSA, &claims())).unwrap();
+    std::sync::Arc::new(Client {
+        kind: Kind::Jwt,
+        issuer: 0,
+        authority: "main".into(),
+        subject: verified.subject.into(),
+        client_id: None,
+        scopes: Box::default(),
+        roles: Box::default(),
+        claims: verified.claims,
+        until: UnixTime::MAX,
+        headers: Box::default(),
+        authenticated: super::Authenticated(()),
+        derived: Derived::default(),
+    })
 }
