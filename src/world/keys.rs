@@ -31,7 +31,7 @@ mod tests;
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Least wait between a fetch that a token brought about and that found new keys, and the next one: an issuer whose
-/// servers do not agree on its keys has new ones each time.
+/// servers do not agree on its keys has new ones each time. Tokens wait so long for the next fetch, and not longer.
 const AFTER_NEWS: Duration = Duration::from_secs(1);
 
 /// Names of keys that are remembered not to exist, at most: 16 KiB.
@@ -181,11 +181,16 @@ impl KeySource {
         let is_coming =
             self.begun.load(Ordering::Acquire) >= next || self.asked.load(Ordering::Acquire) >= next;
         if !is_coming {
-            if self.millis() < self.quiet_until.load(Ordering::Acquire) {
-                if !(came_during && self.may_follow.swap(false, Ordering::AcqRel)) {
+            let quiet = self.quiet();
+            if !quiet.is_zero() {
+                if came_during && self.may_follow.swap(false, Ordering::AcqRel) {
+                    self.follows.store(true, Ordering::Release);
+                } else if quiet > AFTER_NEWS || self.is_failing() || self.is_absent(kid) {
                     return self.as_of_last_fetch(kid);
+                } else {
+                    // soon enough
+                    tokio::time::sleep(quiet).await;
                 }
-                self.follows.store(true, Ordering::Release);
             }
             self.asked.fetch_max(next, Ordering::AcqRel);
             self.wanted.notify_one();
@@ -218,15 +223,22 @@ impl KeySource {
 
     /// The keys, where the last fetch has told that there is none of this name; else nobody can know before the next.
     fn as_of_last_fetch(&self, kid: Option<&str>) -> Keys {
-        let absent = self.absent.lock();
-        let is_absent =
-            absent.fetch == *self.ended.borrow() && absent.kids.iter().any(|k| k.as_deref() == kid);
-        drop(absent);
-        if is_absent || self.is_failing() {
+        if self.is_absent(kid) || self.is_failing() {
             return self.unless_failing();
         }
-        let quiet = self.quiet_until.load(Ordering::Acquire);
-        Keys::Unavailable(Duration::from_millis(quiet.saturating_sub(self.millis())))
+        Keys::Unavailable(self.quiet())
+    }
+
+    /// Whether the last fetch has told that there is no key of this name.
+    fn is_absent(&self, kid: Option<&str>) -> bool {
+        let absent = self.absent.lock();
+        absent.fetch == *self.ended.borrow() && absent.kids.iter().any(|absent| absent.as_deref() == kid)
+    }
+
+    /// Until somebody's asking brings about a fetch.
+    fn quiet(&self) -> Duration {
+        let until = self.quiet_until.load(Ordering::Acquire);
+        Duration::from_millis(until.saturating_sub(self.millis()))
     }
 
     fn note_absent(&self, fetch: u64, kid: Option<&str>) {

@@ -209,6 +209,19 @@ async fn what_nobody_can_tell_before_the_cooldown_has_passed_is_not_the_tokens_f
     assert_eq!(stage.fetches(), 3);
 }
 
+// S51, U1: an issuer that rotates twice in a second
+#[tokio::test(start_paused = true)]
+async fn who_comes_soon_after_news_waits_for_more() {
+    let stage = Stage::new(Ok("a"));
+    stage.asked("a").await;
+    stage.answers(Ok("b"));
+    assert_eq!(stage.asked("b").await.as_deref(), Some("b"));
+    stage.answers(Ok("c"));
+    let begun = Instant::now();
+    assert_eq!(stage.asked("c").await.as_deref(), Some("c"));
+    assert_eq!((begun.elapsed(), stage.fetches()), (AFTER_NEWS + SECOND / 2, 3));
+}
+
 // S51, U2
 #[tokio::test(start_paused = true)]
 async fn who_joins_the_fetch_that_was_the_last_for_now_is_not_refused() {
@@ -238,7 +251,8 @@ async fn an_issuer_that_changes_its_keys_all_the_time_is_not_asked_all_the_time(
     stage.takes(Duration::from_millis(1));
     for turn in 0..200 {
         stage.answers(Ok(if turn % 2 == 0 { "a" } else { "b" }));
-        stage.asked("c").await;
+        let source = stage.source.clone();
+        tokio::spawn(async move { source.newer(Some("c")).await });
         sleep(SECOND / 20).await;
     }
     assert!(stage.fetches() <= 12, "{} in ten seconds", stage.fetches());
