@@ -138,6 +138,8 @@ pub enum Whose {
 pub enum Dependency {
     /// The keys of a token's issuer.
     IdentityProvider,
+    /// The list of what was taken back.
+    Revocations,
     /// Room for the record of the request.
     Records,
 }
@@ -222,7 +224,7 @@ impl Denial {
             Denial::Misdirected | Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
             Denial::Unauthenticated(..)
             | Denial::Attempts(..)
-            | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
+            | Denial::Unavailable(Dependency::IdentityProvider | Dependency::Revocations, _) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
             Denial::Forbidden(_) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
@@ -328,6 +330,7 @@ impl Denial {
                 ContentError::MemoryExhausted => "body_memory_exhausted",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
+            Denial::Unavailable(Dependency::Revocations, _) => "revocations_unavailable",
             Denial::Unavailable(Dependency::Records, _) => "records_full",
             Denial::Upstream(why) => match why {
                 UpstreamError::Unresolved => "upstream_unresolved",
@@ -443,6 +446,9 @@ impl Denial {
                     "There is no room for the body now. This is not a fault of the request; try again later."
                 }
             },
+            Denial::Unavailable(Dependency::Revocations, _) => {
+                "Whether the credential was revoked cannot be told at the moment."
+            }
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
             }

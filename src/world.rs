@@ -10,6 +10,7 @@ pub mod introspect;
 pub mod keys;
 pub mod live;
 pub mod recorded;
+pub mod revocations;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::clock::UnixTime;
 use crate::gates::authn::attempts::Counters;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::revocation::Revocations;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 
@@ -50,6 +52,9 @@ pub trait World: Sync {
 
     /// What was counted of refused credentials.
     fn attempts(&self) -> &Counters;
+
+    /// What was taken back.
+    fn revocations(&self) -> &Revocations;
 
     /// Verdicts on credentials seen before.
     fn verdicts(&self) -> &Verdicts;

@@ -28,6 +28,7 @@ mod limit;
 mod listener;
 mod observe;
 mod policy_test;
+mod revocation;
 mod route;
 mod upstream;
 
@@ -48,6 +49,7 @@ pub use listener::{
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use policy_test::PolicyTest;
+pub use revocation::{OnListFailure, RedisList, Revocation};
 pub use route::{
     Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
 };
@@ -97,6 +99,9 @@ pub struct Config {
     /// How many credentials that are not good are looked at.
     #[serde(default)]
     pub failed_authentication: Option<FailedAuthentication>,
+    /// Where credentials are listed that were taken back before their end.
+    #[serde(default)]
+    pub revocation: Option<Revocation>,
     /// Limits that routes refer to, by name.
     #[serde(default)]
     pub limits: BTreeMap<String, Limit>,

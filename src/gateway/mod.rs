@@ -21,6 +21,7 @@ pub use policy::{Access, Action, Route, RouteId};
 
 use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::attempts::Attempts;
+use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub flood: Option<Flood>,
     /// How many refused credentials are looked at.
     pub attempts: Attempts,
+    /// Where what was taken back is listed.
+    pub revocation: Option<Revocation>,
     /// All limits.
     pub limits: Box<[Limit]>,
     /// All upstreams.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::router::{Entry, HostPattern};
 use super::{Access, Action, Gateway, Purpose, Route};
 use crate::gates::Mode;
+use crate::gates::authn::revocation::Revocation;
 
 /// Everything that is claimed of a snapshot.
 #[derive(Debug, Serialize)]
@@ -223,7 +224,12 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
     let layers = gateway.routes.iter().map(|route| {
         let (identity, authorization) = match &route.access {
             Access::Public(_) => (None, authorization(route)),
-            Access::Protected { authn, .. } => (Some(authn.terms(gateway)), authorization(route)),
+            Access::Protected { authn, .. } => {
+                let terms = [authn.terms(gateway)].into_iter();
+                let revocation = gateway.revocation.as_ref().map(Revocation::describe);
+                let identity: Vec<String> = terms.chain(revocation).collect();
+                (Some(identity.join("; ")), authorization(route))
+            }
         };
         RouteLayers {
             route: route.id.to_string(),

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use super::{Outcome, Prepared};
 use crate::gates::Mode;
 use crate::gates::authn::attempts::Bound;
+use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{Accepts, Asks};
 use crate::gates::authz::{Asked, Circumstance, Grant, Scopes};
 use crate::gates::content;
@@ -34,6 +35,7 @@ enum Change {
     Flood(Option<Flood>),
     PerAddress(Option<Bound>),
     PerAccount(Option<Bound>),
+    Revocation(Option<Revocation>),
     Circumstances(usize, Box<[Asked<Circumstance>]>),
     Access(usize, Access),
     Asks(usize, Asks),
@@ -78,6 +80,7 @@ impl Change {
         match self {
             Change::Flood(flood) => swap(flood, &mut gateway.flood),
             Change::PerAddress(bound) => swap(bound, &mut gateway.attempts.per_address),
+            Change::Revocation(list) => swap(list, &mut gateway.revocation),
             Change::PerAccount(bound) => swap(bound, &mut gateway.attempts.per_account),
             Change::Circumstances(index, circumstances) => {
                 if let Some(route) = route(gateway, *index) {
@@ -156,6 +159,14 @@ pub fn mutants(gateway: &Gateway) -> Vec<Mutant> {
                 });
             }
         }
+    }
+    if let Some(revocation) = &gateway.revocation {
+        mutants.push(Mutant {
+            what: "takes what was revoked".to_owned(),
+            line: revocation.line,
+            route: None,
+            change: Change::Revocation(None),
+        });
     }
     for (index, route) in gateway.routes.iter().enumerate() {
         of_route(gateway, index, route, &mut mutants);

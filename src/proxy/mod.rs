@@ -5,6 +5,7 @@ mod context;
 mod forwarded;
 mod frames;
 mod intake;
+mod recall;
 pub mod redirect;
 mod reply;
 mod response;

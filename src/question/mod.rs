@@ -19,12 +19,15 @@ use crate::clock::UnixTime;
 use crate::config::OneOrMany;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::revocation::list::DenyList;
+use crate::gates::authn::revocation::{self, Revocations, Source};
 use crate::gates::authn::{KeysFrom, api_key};
 use crate::gates::network::client_address;
 use crate::gateway::Gateway;
 use crate::head::{Head, Malformed, RawHead};
 use crate::request::{Peer, Request, TlsFacts};
 use crate::world::recorded::Recorded;
+use crate::world::revocations;
 
 /// Stands for the number of the request, where one is asked several times.
 const NUMBER: &str = "{n}";
@@ -52,6 +55,9 @@ pub struct Described {
     /// What issuers say of the token when they are asked (RFC 7662): name → answer.
     #[serde(default)]
     pub introspection: BTreeMap<String, serde_json::Value>,
+    /// Entries of the deny list, beside those of the file that the configuration names.
+    #[serde(default)]
+    pub revoked: Vec<String>,
     /// Instead of a token: what a good one would say.
     #[serde(default)]
     pub token: Option<Claimed>,
@@ -100,6 +106,7 @@ pub struct Facts {
     at: Option<UnixTime>,
     keys: BTreeMap<String, String>,
     introspection: Vec<(String, Arc<Said>)>,
+    revoked: Vec<String>,
     token: Option<Claimed>,
     api_key: Option<Granted>,
 }
@@ -114,6 +121,7 @@ pub struct Question {
     now: UnixTime,
     keys: Vec<Option<Arc<KeySet>>>,
     said: Vec<Option<Arc<Said>>>,
+    revoked: DenyList,
 }
 
 /// The request as the gates see it.
@@ -137,6 +145,7 @@ impl Described {
             at,
             keys,
             introspection,
+            revoked,
             token,
             api_key,
         } = self;
@@ -186,6 +195,7 @@ impl Described {
             at,
             keys: keys.clone(),
             introspection,
+            revoked: revoked.clone(),
             token: token.clone(),
             api_key: api_key.clone(),
         })
@@ -239,6 +249,7 @@ impl Facts {
             at,
             keys,
             introspection,
+            revoked,
             token,
             api_key,
         } = self;
@@ -265,6 +276,7 @@ impl Facts {
                 *slot = Some(answer);
             }
         }
+        let revoked = deny_list(gateway, &revoked)?;
         if let Some(Claimed { issuer, claims }) = token {
             let index = issuer_of(&issuer)?;
             let policy = gateway.issuers.get(index).ok_or("no such issuer")?;
@@ -304,6 +316,7 @@ impl Facts {
             now,
             keys: known,
             said,
+            revoked,
         })
     }
 }
@@ -358,8 +371,11 @@ impl Question {
     /// The outside as the question has it, in which nothing was counted yet; with room to count so many callers apart.
     #[must_use]
     pub fn world(&self, gateway: &Gateway, callers: usize) -> Recorded {
+        let revocations = Revocations::default();
+        revocations.replace(Source::File, self.revoked.clone());
         Recorded {
             said: self.said.clone(),
+            revocations,
             ..Recorded::new(gateway, self.now, self.keys.clone(), callers)
         }
     }
@@ -377,6 +393,26 @@ impl Request for Asked<'_> {
     fn peer(&self) -> &Peer {
         &self.question.peer
     }
+}
+
+/// What a description lists, and the file that the configuration names. What is on a server is not known here.
+fn deny_list(gateway: &Gateway, revoked: &[String]) -> Result<DenyList, String> {
+    let Some(revocation) = &gateway.revocation else {
+        return match revoked {
+            [] => Ok(DenyList::default()),
+            _ => Err("revoked: the configuration has no `revocation`".to_owned()),
+        };
+    };
+    let mut list = match &revocation.file {
+        Some(file) => revocations::read_file(file, gateway).map_err(|why| format!("revocation: {why}"))?,
+        None => DenyList::default(),
+    };
+    for entry in revoked {
+        let entry = revocation::list::parse(entry, &revocations::authorities(gateway));
+        let entry = entry.map_err(|why| format!("revoked: {why}"))?;
+        entry.into_iter().for_each(|entry| list.add(entry));
+    }
+    Ok(list)
 }
 
 fn read_keys(file: &Path) -> Result<KeySet, String> {

@@ -1,6 +1,7 @@
 //! Puts the parts together under Pingora. The only place that starts services.
 
 mod process;
+mod revocations;
 mod shutdown;
 pub mod state;
 
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use revocations::FollowRevocations;
 use shutdown::{LeaveWhenIdle, Signals};
 use state::StateDir;
 
@@ -100,6 +102,8 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
         "introspection",
         AskIssuers { live: live.clone() },
     ));
+    let revocations = FollowRevocations { live: live.clone() };
+    server.add_service(background_service("revocations", revocations));
     server.add_service(background_service("names", KeepNames { live: live.clone() }));
     if let Some(watched) = options.watched {
         let reloads = Reloads {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::introspect::{IntrospectionState, Introspector};
 use super::keys::{KeySource, KeyState};
-use super::{Introspected, Keys, World};
+use super::{Introspected, Keys, World, revocations};
 use crate::clock::UnixTime;
 use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::attempts::Counters;
+use crate::gates::authn::revocation::Revocations;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::content::memory::BodyMemory;
 use crate::gates::flood::Sketch;
@@ -24,6 +25,7 @@ pub struct Memory {
     verdicts: Arc<Verdicts>,
     windows: Box<[(Arc<str>, Arc<Windows>)]>,
     attempts: Arc<Counters>,
+    revocations: Arc<Revocations>,
     floods: Arc<Sketch>,
     bodies: Arc<BodyMemory>,
 }
@@ -76,6 +78,12 @@ impl Memory {
                 .filter(|counters| counters.counts_for(attempts))
                 .cloned()
                 .unwrap_or_else(|| Arc::new(Counters::new(attempts, usize::MAX))),
+            revocations: {
+                let kept = before.map(|memory| memory.revocations.clone());
+                let kept = kept.unwrap_or_default();
+                revocations::adopt(&kept, gateway);
+                kept
+            },
             floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
             // fixed for the life of the process, as `server` is
             bodies: before.map_or_else(
@@ -101,6 +109,12 @@ impl Memory {
     #[must_use]
     pub fn attempts(&self) -> &Counters {
         &self.attempts
+    }
+
+    /// What was taken back.
+    #[must_use]
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
     }
 
     /// Verdicts on credentials.
@@ -184,6 +198,10 @@ impl World for Moment<'_> {
 
     fn attempts(&self) -> &Counters {
         &self.memory.attempts
+    }
+
+    fn revocations(&self) -> &Revocations {
+        &self.memory.revocations
     }
 
     fn verdicts(&self) -> &Verdicts {

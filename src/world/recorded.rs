@@ -11,6 +11,7 @@ use crate::clock::UnixTime;
 use crate::gates::authn::attempts::Counters;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::revocation::Revocations;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 use crate::gateway::Gateway;
@@ -28,6 +29,8 @@ pub struct Recorded {
     pub windows: Vec<Windows>,
     /// Counters of refused credentials.
     pub attempts: Counters,
+    /// What was taken back.
+    pub revocations: Revocations,
     /// What is remembered. Starts empty.
     pub verdicts: Verdicts,
     /// Requests of each network.
@@ -49,6 +52,7 @@ impl Recorded {
             said: Vec::new(),
             windows,
             attempts: Counters::new(&gateway.attempts, callers),
+            revocations: Revocations::default(),
             verdicts: Verdicts::default(),
             asked: Mutex::default(),
         }
@@ -92,6 +96,10 @@ impl World for Recorded {
 
     fn attempts(&self) -> &Counters {
         &self.attempts
+    }
+
+    fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     fn verdicts(&self) -> &Verdicts {

@@ -11,6 +11,7 @@ mod limits;
 mod observe;
 mod policy_tests;
 mod process;
+mod revocation;
 mod routes;
 pub mod schema;
 mod sockets;
@@ -50,7 +51,7 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 10] {
+fn groups() -> [fn() -> Vec<Row>; 11] {
     [
         process::rows,
         sockets::rows,
@@ -59,6 +60,7 @@ fn groups() -> [fn() -> Vec<Row>; 10] {
         credentials::rows,
         conditions::rows,
         limits::rows,
+        revocation::rows,
         policy_tests::rows,
         upstreams::rows,
         routes::rows,

@@ -46,6 +46,7 @@ mod prove;
 mod readme;
 mod records;
 mod reload;
+mod revocation;
 mod routing;
 mod shadow;
 mod slow;

@@ -299,6 +299,7 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
         keys: Vec::new(),
         windows: Vec::new(),
         attempts: Default::default(),
+        revocations: Default::default(),
         verdicts: Verdicts::default(),
         asked: Default::default(),
     });

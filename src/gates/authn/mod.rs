@@ -22,6 +22,7 @@ pub mod jwk;
 pub mod jws;
 pub mod jwt;
 mod query;
+pub mod revocation;
 pub mod tokens;
 pub mod verdicts;
 
@@ -38,12 +39,13 @@ pub use tokens::Tokens;
 
 use crate::denial::{Denial, Dependency, Verdict, Whose};
 use crate::gateway::Gateway;
-use crate::identity::Client;
+use crate::identity::{Client, Kind};
 use crate::request::Request;
 use crate::trace::Trace;
 use crate::world::World;
 use crate::world::fetch::KeysUrl;
 use jwk::KeySet;
+use revocation::Standing;
 
 /// Proof that a client was authenticated: cannot be made outside this gate.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub(crate) enum Refusal {
     Unavailable(Duration),
     /// It is not looked at, after too many that were not good; holds when to try again.
     TooMany(Whose, Duration),
+    /// Whether it was taken back cannot be told now; holds when to try again.
+    Unrevoked(Duration),
 }
 
 impl From<AuthnError> for Refusal {
@@ -143,6 +147,7 @@ impl Authn {
             Refusal::Bad(why) => Denial::Unauthenticated(why, self.schemes()),
             Refusal::Unavailable(retry) => Denial::Unavailable(Dependency::IdentityProvider, retry),
             Refusal::TooMany(whose, retry) => Denial::Attempts(whose, retry),
+            Refusal::Unrevoked(retry) => Denial::Unavailable(Dependency::Revocations, retry),
         };
         let missing = |schemes| Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes);
         let mut identity = None;
@@ -230,6 +235,28 @@ impl Authn {
 impl Accepts {
     /// `None`: no credential of this kind was sent.
     async fn authenticate<R: Request, W: World>(
+        &self,
+        gateway: &Gateway,
+        request: &R,
+        world: &W,
+        trace: &mut Trace,
+    ) -> Result<Option<Arc<Client>>, Refusal> {
+        let found = self.identify(gateway, request, world, trace).await?;
+        if let (Some(client), Some(_)) = (&found, &gateway.revocation) {
+            match world.revocations().standing(client, world.now()) {
+                Standing::Good => {}
+                Standing::Revoked if client.kind == Kind::ApiKey => {
+                    return Err(AuthnError::ApiKeyRevoked.into());
+                }
+                Standing::Revoked => return Err(AuthnError::TokenRevoked.into()),
+                Standing::Unknown(retry) => return Err(Refusal::Unrevoked(retry)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whose credential it is, whether or not it was taken back.
+    async fn identify<R: Request, W: World>(
         &self,
         gateway: &Gateway,
         request: &R,

@@ -17,6 +17,7 @@ mod limits;
 mod listeners;
 mod matching;
 mod observe;
+mod revocation;
 mod routes;
 mod server;
 mod tests;
@@ -130,6 +131,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         identity_headers,
         flood,
         failed_authentication,
+        revocation,
         limits,
         upstreams,
         conditions,
@@ -167,6 +169,9 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let identity_headers = identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header));
     let flood = limits::flood(&flood, findings);
     let attempts = attempts::compile(failed_authentication.as_ref(), findings);
+    let revocation = revocation
+        .as_ref()
+        .map(|revocation| revocation::compile(revocation, findings));
     let compiled_limits = limits::compile(&limits, findings);
     let compiled_upstreams = upstreams::compile(&upstreams, findings);
     let database = conditions::database(countries.as_ref(), findings);
@@ -228,6 +233,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         identity_headers,
         flood,
         attempts,
+        revocation: revocation.map_or(Some(None), |found| found.map(Some))?,
         limits: limits.into(),
         upstreams: upstreams.into(),
         trusted_proxies: trusted_proxies.into(),

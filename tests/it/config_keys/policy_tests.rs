@@ -107,6 +107,15 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "tests[].request.revoked",
+            settings: [("[sub main somebody]", "got token_revoked"), ("[]", "holds")],
+            observe: |revoked| {
+                outcome(&format!(
+                    "expect: allow, request: {{ {MINE}, revoked: {revoked}, token: {{ issuer: main }} }}"
+                ))
+            },
+        },
+        Row {
             key: "tests[].request.token.issuer",
             settings: [("main", "holds"), ("second", "got issuer_not_for_route")],
             observe: |issuer| {

@@ -7,7 +7,7 @@ mod keys;
 mod mutation;
 mod time;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -180,14 +180,27 @@ pub(super) fn claims_refused(claims: &Value, expected: AuthnError) {
 }
 
 /// A client that was authenticated, of whom nothing else matters.
-pub(super) fn client() -> std::sync::Arc<Client> {
-    let verified = verdict(&ED.token(Algorithm::EdDSA, &claims())).unwrap();
-    std::sync::Arc::new(Client {
+pub(super) fn client() -> Arc<Client> {
+    client_with(json!({}))
+}
+
+/// The same with these changes to its claims; `null` removes one.
+pub(super) fn client_with(changes: Value) -> Arc<Client> {
+    let mut claims = claims();
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value.clone();
+        }
+    }
+    let verified = verdict(&ED.token(Algorithm::EdDSA, &claims)).unwrap();
+    Arc::new(Client {
         kind: Kind::Jwt,
         issuer: 0,
         authority: "main".into(),
         subject: verified.subject.into(),
-        client_id: None,
+        client_id: verified.client_id.map(Into::into),
         scopes: Box::default(),
         roles: Box::default(),
         claims: verified.claims,
