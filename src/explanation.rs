@@ -1,6 +1,6 @@
 //! A decision, written out: what `explain` prints, and what is kept of each refusal (M3).
 //!
-//! Made in one place from the marks of a [`Trace`], so that a decision explained offline and the same decision explained
+//! Made in one place from the marks of a [`Trace`](crate::trace::Trace), so that a decision explained offline and the same decision explained
 //! by the gateway that took it are the same, byte for byte. Holds method, path, host, subject and what the configuration
 //! says; no header, no query and no claim beyond the subject has a place in it.
 
@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::denial::{Denial, Gate};
 use crate::gateway::Gateway;
-use crate::head::Head;
-use crate::trace::{Step, Trace, Word};
+use crate::trace::{Step, Traced, Word};
 
 /// A decision and how it came about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,13 +51,8 @@ pub struct Said {
 impl Explanation {
     /// Writes a decision out. `gateway` is the snapshot that took it.
     #[must_use]
-    pub fn new(
-        gateway: &Gateway,
-        head: Option<&Head>,
-        trace: &Trace,
-        denial: Option<&Denial>,
-    ) -> Explanation {
-        let route = trace.route.and_then(|id| gateway.route(id));
+    pub fn new(gateway: &Gateway, traced: &Traced, denial: Option<&Denial>) -> Explanation {
+        let route = traced.route().and_then(|id| gateway.route(id));
         Explanation {
             outcome: if denial.is_some() { "deny" } else { "allow" }.to_owned(),
             status: denial.map(|denial| denial.status().as_u16()),
@@ -67,7 +61,7 @@ impl Explanation {
             code: denial.map(Denial::code).map(str::to_owned),
             route: route.map(|route| route.id.to_string()),
             config: gateway.hash.clone(),
-            trace: trace.steps(gateway, head).into_iter().map(Said::from).collect(),
+            trace: traced.steps(gateway).into_iter().map(Said::from).collect(),
         }
     }
 

@@ -67,20 +67,23 @@ pub struct Derived {
     pub not_revoked: AtomicU64,
     /// How records name it.
     pub record: OnceLock<Box<str>>,
+    /// How explanations name it.
+    pub words: OnceLock<Arc<str>>,
 }
 
 impl Client {
     /// Who it is and what says so, in words.
     #[must_use]
-    pub fn describe(&self) -> String {
+    pub fn described(&self) -> Arc<str> {
         let Client {
             subject, authority, ..
         } = self;
-        match self.kind {
-            Kind::Jwt => format!("subject {subject}"),
-            Kind::Introspection => format!("subject {subject}, active says {authority}"),
-            Kind::ApiKey => format!("subject {subject}, by a key of {authority}"),
-        }
+        let words = || match self.kind {
+            Kind::Jwt => format!("subject {subject}").into(),
+            Kind::Introspection => format!("subject {subject}, active says {authority}").into(),
+            Kind::ApiKey => format!("subject {subject}, by a key of {authority}").into(),
+        };
+        self.derived.words.get_or_init(words).clone()
     }
 
     /// Whether this scope was granted.

@@ -33,6 +33,7 @@ pub mod denial;
 pub mod explanation;
 pub mod head;
 pub mod identity;
+mod problem;
 pub mod request;
 pub mod trace;
 pub mod world;
@@ -42,6 +43,7 @@ pub mod gates;
 pub mod config;
 pub mod gateway;
 pub mod lifecycle;
+mod octets;
 pub mod secrets;
 pub mod upstream;
 

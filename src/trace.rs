@@ -2,10 +2,11 @@
 //!
 //! The pipeline leaves a mark at each gate: which gate, its word, the line of configuration that decided. Marks are small
 //! and need no memory of their own, so every request has them; what they mean is written out only where somebody asks
-//! ([`Trace::steps`]): `explain`, and the explanation that is kept of each refusal. Both write it from the same marks.
+//! ([`Traced::steps`]): by `explain`, of a described request or of one that was refused. Both write it from the same marks.
 
 use std::sync::Arc;
 
+use http::Method;
 use smallvec::SmallVec;
 
 use crate::denial::{Denial, Gate, Verdict};
@@ -164,9 +165,65 @@ impl Trace {
         shadowed.map(|mark| (mark.gate, mark.reason))
     }
 
-    /// Everything written out, in order. `gateway` is the snapshot that decided, `head` the head that it decided about.
+    /// What is to be told of the request once it is over, which is no more of it than its words are made of: neither the
+    /// buffer that the head lies in nor the claims of the caller. `head` is the head that was decided about.
     #[must_use]
-    pub fn steps(&self, gateway: &Gateway, head: Option<&Head>) -> Vec<Step> {
+    pub fn end(&mut self, head: Option<&Head>) -> Traced {
+        Traced {
+            seen: head.map(|head| Seen {
+                method: head.method().clone(),
+                host: head.host().into(),
+                path: head.path().into(),
+            }),
+            caller: self.client.as_deref().map(Client::described),
+            route: self.route,
+            marks: std::mem::take(&mut self.marks),
+        }
+    }
+}
+
+/// A trace that outlives its request.
+#[derive(Debug)]
+pub struct Traced {
+    seen: Option<Seen>,
+    caller: Option<Arc<str>>,
+    route: Option<RouteId>,
+    marks: SmallVec<[Mark; USUAL]>,
+}
+
+/// What is told of a head.
+#[derive(Debug)]
+struct Seen {
+    method: Method,
+    host: Box<str>,
+    path: Box<str>,
+}
+
+impl Traced {
+    /// The route, if one matched. An index of the snapshot that decided.
+    #[must_use]
+    pub fn route(&self) -> Option<RouteId> {
+        self.route
+    }
+
+    /// Bytes that it holds beside itself, of its own.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = self
+            .seen
+            .as_ref()
+            .map_or(0, |seen| seen.host.len() + seen.path.len());
+        let marks = if self.marks.spilled() {
+            self.marks.capacity()
+        } else {
+            0
+        };
+        text + marks * size_of::<Mark>()
+    }
+
+    /// Everything written out, in order. `gateway` is the snapshot that decided.
+    #[must_use]
+    pub fn steps(&self, gateway: &Gateway) -> Vec<Step> {
         let steps = self.marks.iter().map(|mark| Step {
             gate: mark.gate,
             word: match mark.kind {
@@ -174,13 +231,13 @@ impl Trace {
                 Kind::Denied => Word::Denied(mark.reason),
                 Kind::Shadowed => Word::Shadowed(mark.reason),
             },
-            detail: self.describe(mark.detail, gateway, head).unwrap_or_default(),
+            detail: self.describe(mark.detail, gateway).unwrap_or_default(),
             line: mark.line,
         });
         steps.collect()
     }
 
-    fn describe(&self, detail: Detail, gateway: &Gateway, head: Option<&Head>) -> Option<String> {
+    fn describe(&self, detail: Detail, gateway: &Gateway) -> Option<String> {
         let route = || gateway.route(self.route?);
         let protected = || match &route()?.access {
             Access::Protected { authn, authz } => Some((authn, authz)),
@@ -188,8 +245,8 @@ impl Trace {
         };
         Some(match detail {
             Detail::Head => {
-                let head = head?;
-                format!("{} {} for {}", head.method(), head.path(), head.host())
+                let Seen { method, host, path } = self.seen.as_ref()?;
+                format!("{method} {path} for {host}")
             }
             Detail::Flood => format!("at most {} a second", gateway.flood?.per_address),
             Detail::Route => {
@@ -197,8 +254,8 @@ impl Trace {
                 format!("{} ({})", route.id, route.path)
             }
             Detail::Methods => {
-                let head = head?;
-                match gateway.router.find(head.host(), head.path(), head.method()) {
+                let Seen { method, host, path } = self.seen.as_ref()?;
+                match gateway.router.find(host, path, method) {
                     Found::OtherMethods(allow) => format!("the path takes {allow}"),
                     Found::Route(_) | Found::Nothing => return None,
                 }
@@ -207,7 +264,7 @@ impl Trace {
                 Access::Public(public) => format!("public: {} (owner: {})", public.reason, public.owner),
                 Access::Protected { .. } => return None,
             },
-            Detail::Caller => self.client.as_ref()?.describe(),
+            Detail::Caller => self.caller.as_deref()?.to_owned(),
             Detail::Credentials => protected()?.0.describe(gateway),
             Detail::Circumstance(index) => {
                 let asked = route()?.circumstances.get(usize::from(index))?;

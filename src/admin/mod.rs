@@ -148,7 +148,7 @@ impl Admin {
     /// Why a request was refused, by its decision id.
     fn explained(&self, path: &str) -> Option<Response<Vec<u8>>> {
         let id = path.strip_prefix("/explain/")?.parse().ok()?;
-        let explanation = self.telemetry.explanations.find(id)?;
+        let explanation = self.live.explanations().find(id)?;
         let body = format!("{explanation}\n").into_bytes();
         Some(response(StatusCode::OK, "application/json", body))
     }

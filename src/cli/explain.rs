@@ -19,7 +19,7 @@ use crate::gateway::Gateway;
 use crate::gateway::compile::hash;
 use crate::question::{Described, Question};
 use crate::request::Request;
-use crate::telemetry::explanations::Kept;
+use crate::running::explanations::Kept;
 use crate::trace::{HEAD_REFUSED, Trace};
 use clap::Args;
 
@@ -139,12 +139,16 @@ fn decide(gateway: &Gateway, question: &Question) -> io::Result<Explanation> {
         Ok(request) => request,
         Err(why) => {
             let denial = trace.denied(Denial::Malformed(why), 0, HEAD_REFUSED);
-            return Ok(Explanation::new(gateway, None, &trace, Some(&denial)));
+            return Ok(Explanation::new(gateway, &trace.end(None), Some(&denial)));
         }
     };
     let world = question.world(gateway, 1);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let verdict = runtime.block_on(gateway.admit(&request, &world, &mut trace));
     let denial = verdict.as_ref().err();
-    Ok(Explanation::new(gateway, Some(request.head()), &trace, denial))
+    Ok(Explanation::new(
+        gateway,
+        &trace.end(Some(request.head())),
+        denial,
+    ))
 }

@@ -6,6 +6,7 @@
 use http::Uri;
 
 use super::Malformed;
+use crate::octets::Octets;
 
 /// A canonical path: borrowed from the request's target where that already is canonical.
 #[derive(Debug, Clone)]
@@ -60,33 +61,11 @@ pub(super) fn check_query(query: Option<&str>) -> Result<(), Malformed> {
 
 /// `pchar` and `/`, without `%` and `;`.
 fn is_path_character(byte: u8) -> bool {
-    PATH_CHARACTERS.get(usize::from(byte)).copied().unwrap_or(false)
+    const PATH: Octets = Octets::alphanumeric_and(b"-._~/!$&'()*+,=:@");
+    PATH.has(byte)
 }
 
-/// By byte: looked at for every byte of every request.
-const PATH_CHARACTERS: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::indexing_slicing,
-            reason = "below 256, and constant"
-        )]
-        {
-            let b = byte as u8;
-            table[byte] = is_unreserved(b)
-                || matches!(
-                    b,
-                    b'/' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
-                );
-        }
-        byte += 1;
-    }
-    table
-};
-
-const fn is_unreserved(byte: u8) -> bool {
+fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 

@@ -8,6 +8,7 @@
 use memchr::memchr;
 
 use super::{BodyLength, Malformed, authority};
+use crate::octets::Octets;
 
 /// How much a head may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,33 +255,14 @@ fn has_controls(line: &[u8]) -> bool {
 
 /// RFC 9110 section 5.6.2
 pub(crate) fn is_tchar(byte: u8) -> bool {
-    const TABLE: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
-    // a byte is always in a table of 256
-    TABLE.get(usize::from(byte)).is_some_and(|is| *is)
+    const TCHAR: Octets = Octets::alphanumeric_and(b"!#$%&'*+-.^_`|~");
+    TCHAR.has(byte)
 }
 
 /// What a path can hold (RFC 3986 section 3.3).
 fn is_path_byte(byte: u8) -> bool {
-    const TABLE: [bool; 256] = table(b"/-._~!$&'()*+,;=:@%");
-    TABLE.get(usize::from(byte)).is_some_and(|is| *is)
-}
-
-/// Letters, digits, and these.
-const fn table(others: &[u8]) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    #[expect(clippy::indexing_slicing, reason = "evaluated while it is compiled")]
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut index = 0;
-    #[expect(clippy::indexing_slicing, reason = "evaluated while it is compiled")]
-    while index < others.len() {
-        table[others[index] as usize] = true;
-        index += 1;
-    }
-    table
+    const PATH: Octets = Octets::alphanumeric_and(b"/-._~!$&'()*+,;=:@%");
+    PATH.has(byte)
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use super::registry::Registry;
 use super::tls::Secured;
 use crate::clock::UnixTime;
 use crate::denial::Denial;
-use crate::explanation::Explanation;
 use crate::head::Malformed;
-use crate::proxy::problem;
+use crate::problem;
+use crate::running::explanations::Refused;
 use crate::telemetry::record::Record;
 use crate::trace::{HEAD_REFUSED, Trace};
 
@@ -37,7 +37,7 @@ pub(super) struct Refusal<'a> {
 impl Refusal<'_> {
     /// The document that says why.
     pub(super) fn body(&self) -> Bytes {
-        problem(self.denial, self.id)
+        problem::document(self.denial, self.id)
     }
 
     /// The whole answer, as it goes over the wire.
@@ -73,10 +73,13 @@ impl Refusal<'_> {
     fn explain(&self, registry: &Registry) {
         let mut trace = Trace::default();
         trace.denied(self.denial.clone(), 0, HEAD_REFUSED);
-        let gateway = &registry.live.current().gateway;
-        let explanation = Explanation::new(gateway, None, &trace, Some(self.denial));
-        let at = UnixTime::of_system().saturating_sub(self.began.elapsed());
-        registry.telemetry.explanations.keep(self.id, at, explanation);
+        registry.live.explanations().keep(Refused {
+            id: self.id,
+            at: UnixTime::of_system().saturating_sub(self.began.elapsed()),
+            traced: trace.end(None),
+            denial: self.denial.clone(),
+            running: registry.live.current(),
+        });
     }
 
     /// Counts it and writes its record; `sent`: bytes of the document.

@@ -110,7 +110,7 @@ impl Prepared<'_> {
             .first()
             .map(|question| question.world(gateway, callers));
         let mut trace = Trace::default();
-        let mut last = Explanation::new(gateway, None, &trace, Some(&Denial::Internal));
+        let mut last = Explanation::new(gateway, &trace.end(None), Some(&Denial::Internal));
         let Some(world) = world else { return last };
         let rounds = usize::try_from(self.test.times).unwrap_or(usize::MAX);
         for (round, question) in self.questions.iter().cycle().take(rounds).enumerate() {
@@ -120,13 +120,13 @@ impl Prepared<'_> {
                 Ok(request) => {
                     let verdict = gateway.admit(&request, &world, &mut trace).await;
                     if is_last {
-                        last =
-                            Explanation::new(gateway, Some(request.head()), &trace, verdict.as_ref().err());
+                        let traced = trace.end(Some(request.head()));
+                        last = Explanation::new(gateway, &traced, verdict.as_ref().err());
                     }
                 }
                 Err(why) => {
                     let denial = trace.denied(Denial::Malformed(why), 0, HEAD_REFUSED);
-                    last = Explanation::new(gateway, None, &trace, Some(&denial));
+                    last = Explanation::new(gateway, &trace.end(None), Some(&denial));
                 }
             }
         }

@@ -6,6 +6,7 @@ mod forwarded;
 mod frames;
 mod intake;
 mod recall;
+mod recording;
 pub mod redirect;
 mod reply;
 mod response;
@@ -26,7 +27,6 @@ use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::RequestCtx;
-pub(crate) use reply::problem;
 
 use crate::running::live::Live;
 use crate::telemetry::Telemetry;

@@ -13,10 +13,10 @@ use pingora_core::protocols::http::ServerSession;
 use uuid::Uuid;
 
 use super::intake::read_head;
-use super::reply;
 use crate::clock::UnixTime;
 use crate::denial::{Denial, PlainHttp, Verdict};
 use crate::head::{BodyLength, Head};
+use crate::problem;
 use crate::running::live::Live;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::Record;
@@ -136,7 +136,7 @@ impl Redirect {
 fn answer(judged: &Verdict<String>, method: &Method, id: Uuid) -> Response<Vec<u8>> {
     let (status, body) = match judged {
         Ok(_) => (StatusCode::MOVED_PERMANENTLY, Vec::new()),
-        Err(denial) => (denial.status(), reply::problem(denial, id).to_vec()),
+        Err(denial) => (denial.status(), problem::document(denial, id).to_vec()),
     };
     let length = body.len();
     let mut response = Response::new(if *method == Method::HEAD { Vec::new() } else { body });

@@ -11,7 +11,6 @@ use http::{Method, Response, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
-use uuid::Uuid;
 
 use super::context::{Phase, RequestCtx};
 use crate::denial::{Denial, UpgradeError};
@@ -19,7 +18,7 @@ use crate::gates::limits::Standing;
 use crate::gates::limits::window::Quota;
 use crate::gates::upgrade;
 use crate::head::{BodyLength, Head};
-use crate::telemetry::line::{Object, field};
+use crate::problem;
 
 /// Read and thrown away of a refused body at most, so that the answer is not lost to a reset connection.
 const DRAINED: usize = 256 * 1024;
@@ -28,8 +27,6 @@ const WORTH_READING: u64 = 64 * 1024;
 /// And for this long.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
-/// Bytes of a problem document, as a hint.
-const DOCUMENT: usize = 384;
 /// Fields that an answer of ours has at most, as a hint.
 const FIELDS: usize = 16;
 
@@ -44,7 +41,7 @@ pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Refuses the request.
 pub(super) async fn deny(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<()> {
-    let body = problem(&denial, ctx.id);
+    let body = problem::document(&denial, ctx.id);
     let mut response = response(denial.status());
     let headers = &mut response.headers;
     headers.insert(header::CONTENT_TYPE, PROBLEM);
@@ -95,27 +92,6 @@ fn response(status: StatusCode) -> Parts {
 
 fn value(text: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(text).map_err(|why| Error::because(ErrorType::InternalError, "answer", why))
-}
-
-/// The problem document (RFC 9457) that tells a client why.
-pub(crate) fn problem(denial: &Denial, id: Uuid) -> Bytes {
-    let (status, code) = (denial.status(), denial.code());
-    let mut document = Vec::with_capacity(DOCUMENT);
-    let mut object = Object::new(&mut document);
-    object.plain(field!("type"), |line| {
-        line.extend_from_slice(b"urn:durward:problem:");
-        line.extend_from_slice(code.as_bytes());
-    });
-    object.text(field!("title"), status.canonical_reason().unwrap_or("Error"));
-    object.number(field!("status"), status.as_u16().into());
-    object.text(field!("detail"), denial.detail());
-    object.plain(field!("instance"), |line| {
-        let mut buffer = Uuid::encode_buffer();
-        line.extend_from_slice(id.urn().encode_lower(&mut buffer).as_bytes());
-    });
-    object.text(field!("code"), code);
-    object.end();
-    document.into()
 }
 
 /// Headers of every answer that leaves the gateway, its own and upstreams'.

@@ -16,6 +16,7 @@ use super::upstream::{DEADLINE, answered, is_expired, is_late};
 use super::{reply, streams};
 use crate::denial::{Denial, UpstreamError};
 use crate::pipeline::Admitted;
+use crate::problem;
 use crate::upstream::Upstream;
 
 /// What services run on is nobody's business.
@@ -107,7 +108,7 @@ fn clean_final(response: &mut Parts, to_head: bool, ctx: &mut RequestCtx) {
             .is_some_and(|upstream| upstream.replace_error_bodies)
         && !is_empty(headers);
     if replace {
-        let body = reply::problem(
+        let body = problem::document(
             &Denial::Upstream(UpstreamError::Failed(response.status.as_u16())),
             ctx.id,
         );

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::explanations::Explanations;
 use crate::clock::UnixTime;
 use crate::gateway::Gateway;
 use crate::lifecycle::Lifecycle;
@@ -32,6 +33,7 @@ pub struct Live {
     /// Counts exchanges.
     exchanged: watch::Sender<u64>,
     lifecycle: Arc<Lifecycle>,
+    explanations: Explanations,
 }
 
 /// What became of the last attempt to reload.
@@ -67,6 +69,7 @@ impl Live {
             last_reload: ArcSwap::from_pointee(reload),
             exchanged: watch::Sender::new(0),
             lifecycle: Arc::default(),
+            explanations: Explanations::default(),
         }
     }
 
@@ -80,6 +83,12 @@ impl Live {
     #[must_use]
     pub fn lifecycle(&self) -> &Arc<Lifecycle> {
         &self.lifecycle
+    }
+
+    /// Why the last refused requests were refused.
+    #[must_use]
+    pub fn explanations(&self) -> &Explanations {
+        &self.explanations
     }
 
     /// What became of the last attempt to reload; the start counts as one.
@@ -99,12 +108,14 @@ impl Live {
         let memory = Memory::new(&gateway, Some(&self.current().memory));
         let since = UnixTime::of_system();
         let meters = Meters::new(&gateway);
-        self.running.store(Arc::new(Running {
+        let running = Arc::new(Running {
             gateway,
             memory,
             meters,
             since,
-        }));
+        });
+        self.running.store(running.clone());
+        self.explanations.release(&running);
         self.exchanged.send_modify(|count| *count += 1);
     }
 

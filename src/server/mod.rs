@@ -1,5 +1,7 @@
 //! Puts the parts together under Pingora. The only place that starts services.
 
+mod background;
+mod issuers;
 mod process;
 mod revocations;
 mod shutdown;
@@ -9,30 +11,27 @@ use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig, Listeners};
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::configuration::{Opt, ServerConf};
-use pingora_core::server::{RunArgs, Server, ShutdownWatch};
-use pingora_core::services::background::{BackgroundService, background_service};
+use pingora_core::server::{RunArgs, Server};
+use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use pingora_core::{Error, ErrorType};
 use pingora_proxy::http_proxy;
 
 use parking_lot::Mutex;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 
+use background::{KeepNames, Reloads, Rotation, Succession, Summaries};
+use issuers::{AskIssuers, KeepKeys};
 use revocations::FollowRevocations;
 use shutdown::{LeaveWhenIdle, Signals};
 use state::StateDir;
 
 use crate::admin::Admin;
-use crate::clock::UnixTime;
-use crate::gates::authn::{KeysFrom, crypto};
+use crate::gates::authn::crypto;
 use crate::gateway::{Gateway, Purpose};
 use crate::listener::door::{BeforeTls, Door};
 use crate::listener::registry::{Registry, Watchdog};
@@ -42,10 +41,6 @@ use crate::proxy::redirect::Redirect;
 use crate::running::live::Live;
 use crate::running::reload::Watched;
 use crate::telemetry::Telemetry;
-use crate::upstream::{Target, resolve};
-use crate::world::http::Asker;
-use crate::world::introspect::Introspector;
-use crate::world::keys::KeySource;
 
 /// Read buffer of a connection in bytes: a quarter of the memory that Pingora's default takes for each idle one, at no
 /// measurable cost.
@@ -242,260 +237,4 @@ fn http2_options(gateway: &Gateway) -> H2Options {
     // streams that we reset for what the client did on them (MadeYouReset), beyond those that it resets itself
     options.max_local_error_reset_streams(Some(64));
     options
-}
-
-/// Keeps the issuers' keys fresh.
-struct KeepKeys {
-    live: Arc<Live>,
-}
-
-/// Asks issuers about tokens.
-struct AskIssuers {
-    live: Arc<Live>,
-}
-
-#[async_trait]
-impl BackgroundService for AskIssuers {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut exchanges = self.live.exchanges();
-        let mut tasks: Vec<(Arc<Introspector>, JoinHandle<()>)> = Vec::new();
-        loop {
-            let running = self.live.current();
-            // requests that began with an earlier snapshot end with it: an introspector goes when nobody holds it
-            tasks.retain(|(kept, task)| {
-                let stays = running.memory.introspectors().any(|now| Arc::ptr_eq(now, kept));
-                let is_asked = Arc::strong_count(kept) > ITS_TASKS;
-                if !stays && !is_asked {
-                    task.abort();
-                }
-                stays || is_asked
-            });
-            for introspector in running.memory.introspectors() {
-                if !tasks.iter().any(|(kept, _)| Arc::ptr_eq(introspector, kept)) {
-                    tasks.extend(answer(introspector).map(|task| (introspector.clone(), task)));
-                }
-            }
-            drop(running);
-            tokio::select! {
-                _ = exchanges.changed() => {}
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-/// Who holds an introspector beside snapshots: the list above, and its task.
-const ITS_TASKS: usize = 2;
-
-fn answer(introspector: &Arc<Introspector>) -> Option<JoinHandle<()>> {
-    match Asker::new(&introspector.settings().ca) {
-        Ok(asker) => Some(tokio::spawn(introspector.clone().answer(Arc::new(asker)))),
-        Err(why) => {
-            let name = introspector.name();
-            log::error!(target: "durward::introspection", "issuer {name}: cannot be asked: {why}");
-            None
-        }
-    }
-}
-
-#[async_trait]
-impl BackgroundService for KeepKeys {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut exchanges = self.live.exchanges();
-        let mut tasks: Vec<(Arc<KeySource>, JoinHandle<()>)> = Vec::new();
-        loop {
-            let running = self.live.current();
-            let sources = running.memory.sources();
-            // what was carried over from the last snapshot goes on as it is
-            tasks.retain(|(kept, task)| {
-                let stays = sources.iter().any(|source| Arc::ptr_eq(source, kept));
-                if !stays {
-                    task.abort();
-                }
-                stays
-            });
-            for source in sources {
-                if !tasks.iter().any(|(kept, _)| Arc::ptr_eq(source, kept)) {
-                    tasks.extend(keep(source).map(|task| (source.clone(), task)));
-                }
-            }
-            tokio::select! {
-                _ = exchanges.changed() => {}
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-fn keep(source: &Arc<KeySource>) -> Option<JoinHandle<()>> {
-    let KeysFrom::Url(url) = source.from() else {
-        return None;
-    };
-    match Asker::new(&url.ca) {
-        Ok(asker) => {
-            let source = source.clone();
-            Some(tokio::spawn(async move { source.keep_fresh(&asker).await }))
-        }
-        Err(why) => {
-            log::error!(target: "durward::keys", "issuer {}: cannot fetch: {why}", source.name());
-            None
-        }
-    }
-}
-
-/// Starts `durward upgrade` on SIGUSR2: a service manager that watches this process has a successor in its sight so.
-struct Succession {
-    file: PathBuf,
-}
-
-#[async_trait]
-impl BackgroundService for Succession {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut asked = match signal(SignalKind::user_defined2()) {
-            Ok(asked) => asked,
-            Err(why) => {
-                log::error!(target: "durward", "SIGUSR2 cannot be heard: {why}");
-                return;
-            }
-        };
-        let mut upgrade: Option<std::process::Child> = None;
-        loop {
-            tokio::select! {
-                _ = asked.recv() => {
-                    log::info!(target: "durward", "SIGUSR2: starts a successor");
-                    let started = std::env::current_exe().and_then(|program| {
-                        let mut command = std::process::Command::new(program);
-                        command.args(["upgrade", "--config"]).arg(&self.file).stdin(std::process::Stdio::null());
-                        command.spawn()
-                    });
-                    match started {
-                        Ok(child) => upgrade = Some(child),
-                        Err(why) => log::error!(target: "durward", "a successor cannot be started: {why}"),
-                    }
-                }
-                () = tokio::time::sleep(Duration::from_secs(1)), if upgrade.is_some() => {
-                    // it says by itself what becomes of it
-                    if upgrade.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
-                        upgrade = None;
-                    }
-                }
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-/// Opens the file of records anew on SIGUSR1, for rotation.
-struct Rotation {
-    telemetry: Arc<Telemetry>,
-}
-
-#[async_trait]
-impl BackgroundService for Rotation {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut rotated = match signal(SignalKind::user_defined1()) {
-            Ok(rotated) => rotated,
-            Err(why) => {
-                log::error!(target: "durward::records", "SIGUSR1 cannot be heard: {why}");
-                return;
-            }
-        };
-        loop {
-            tokio::select! {
-                _ = rotated.recv() => self.telemetry.records.reopen(),
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-/// Tells of repeated refusals.
-struct Summaries {
-    telemetry: Arc<Telemetry>,
-}
-
-/// Time between two looks for summaries that are due.
-const SUMMARIES: Duration = Duration::from_millis(500);
-
-#[async_trait]
-impl BackgroundService for Summaries {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let Telemetry {
-            refusals, records, ..
-        } = &*self.telemetry;
-        if refusals.interval().is_none() {
-            return;
-        }
-        // the end of the process tells what is left
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(SUMMARIES) => refusals.tell(UnixTime::of_system(), records),
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-/// Reloads the configuration on SIGHUP, and when it changes on disk.
-struct Reloads {
-    live: Arc<Live>,
-    watched: Mutex<Watched>,
-}
-
-/// Time between two looks at the files.
-const LOOK: Duration = Duration::from_secs(2);
-
-#[async_trait]
-impl BackgroundService for Reloads {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(why) => {
-                log::error!(target: "durward::reload", "SIGHUP cannot be heard: {why}");
-                return;
-            }
-        };
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => self.watched.lock().reload(&self.live),
-                () = tokio::time::sleep(LOOK) => {
-                    let mut watched = self.watched.lock();
-                    if watched.has_changed() {
-                        watched.reload(&self.live);
-                    }
-                }
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-/// Looks up the names of targets.
-struct KeepNames {
-    live: Arc<Live>,
-}
-
-#[async_trait]
-impl BackgroundService for KeepNames {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut exchanges = self.live.exchanges();
-        loop {
-            let running = self.live.current();
-            for target in running
-                .gateway
-                .upstreams
-                .iter()
-                .flat_map(|upstream| &upstream.targets)
-            {
-                if let Target::Named(named) = target {
-                    named.resolve().await;
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(resolve::INTERVAL) => {}
-                _ = exchanges.changed() => {}
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! What is told of what happened: records, metrics, health.
 
 pub mod connections;
-pub mod explanations;
 pub mod labels;
 pub(crate) mod line;
 pub mod meters;
@@ -15,7 +14,6 @@ pub mod writer;
 use std::io;
 use std::time::{Duration, Instant};
 
-use explanations::Explanations;
 use metrics::Metrics;
 use refusals::Refusals;
 use writer::Writer;
@@ -35,8 +33,6 @@ pub struct Telemetry {
     pub records: Writer,
     /// Refusals that are counted instead of recorded one by one.
     pub refusals: Refusals,
-    /// Why the last refused requests were refused.
-    pub explanations: Explanations,
 }
 
 impl Telemetry {
@@ -50,7 +46,6 @@ impl Telemetry {
             records: Writer::start(records)
                 .map_err(|why| io::Error::new(why.kind(), format!("records cannot be written: {why}")))?,
             refusals: Refusals::new(records.summary_interval)?,
-            explanations: Explanations::default(),
         })
     }
 

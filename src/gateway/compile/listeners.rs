@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::certificates::certified_key;
 use super::findings::Findings;
+use super::networks::network;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, Plaintext, Redirect, TlsProfile, TlsVersion};
@@ -237,29 +238,14 @@ fn proxies(at: &ConfigPath, from: &[Text], findings: &mut Findings<'_>) -> Vec<I
 
 /// Networks of the operator's own proxies.
 pub(super) fn networks(root: &ConfigPath, networks: &[Text], findings: &mut Findings<'_>) -> Vec<IpNet> {
-    let parsed = networks.iter().enumerate().filter_map(|(index, network)| {
+    let parsed = networks.iter().enumerate().filter_map(|(index, text)| {
         let at = root.index(index);
-        let text = findings.text(&at, network)?;
-        let network = text
-            .parse::<IpNet>()
-            .ok()
-            .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
-        match network {
-            None => findings.error(
-                &at,
-                format!("`{text}` is not a network"),
-                "write `10.0.0.0/8` or an address",
-            ),
-            Some(network) if network.prefix_len() == 0 => {
-                findings.error(
-                    &at,
-                    "this believes everybody",
-                    "name the networks of your own proxies",
-                );
-            }
-            Some(_) => {}
+        let network = network(&at, text, findings)?;
+        if network.prefix_len() == 0 {
+            let help = "name the networks of your own proxies";
+            findings.error(&at, "this believes everybody", help);
         }
-        network
+        Some(network)
     });
     parsed.collect()
 }

@@ -10,12 +10,14 @@ mod connections;
 mod content;
 mod credentials;
 mod findings;
+mod inheritance;
 mod introspection;
 mod issuers;
 mod keys;
 mod limits;
 mod listeners;
 mod matching;
+mod networks;
 mod observe;
 mod revocation;
 mod routes;
@@ -183,7 +185,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         findings,
     );
     let inheritance =
-        conditions::Inheritance::new(&defaults, &groups, &conditions, &declared.limits, findings);
+        inheritance::Inheritance::new(&defaults, &groups, &conditions, &declared.limits, findings);
     let names = routes::Names {
         declared: &declared,
         issuers: &compiled_issuers,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use super::conditions::{self, Condition, Inheritance, OfRoute};
+use super::conditions::Condition;
 use super::findings::Findings;
+use super::inheritance::{self, Inheritance, OfRoute};
 use super::{content, credentials, limits, matching, upgrades};
 use crate::config::path::ConfigPath;
 use crate::config::{self, Auth, Match, Mode};
@@ -172,7 +173,7 @@ fn route(
         path,
         is_public: matches!(access, Access::Public(_)),
     };
-    let joined = conditions::join(at, &of_route, names.inheritance, names.conditions, findings);
+    let joined = inheritance::join(at, &of_route, names.inheritance, names.conditions, findings);
     if let Access::Protected { authz, .. } = &mut access {
         authz.grants = std::mem::take(&mut authz.grants)
             .into_iter()

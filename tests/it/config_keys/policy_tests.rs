@@ -210,6 +210,7 @@ fn with(test: &str) -> String {
     super::observe::offline(&format!(
         "issuers: {{ {}, {} }}\n\
          keys: {{ ring: {{ file: {keys} }}, spare: {{ file: {keys}, header: x-spare-key }} }}\n\
+         revocation: {{ file: {list} }}\n\
          roles: {{ clerk: [c] }}\n\
          limits: {{ l: {{ rate: 1/h, key: global }} }}\n\
          conditions: {{ c: {{ networks: {{ deny: [10.0.0.0/8] }} }} }}\n\
@@ -222,6 +223,7 @@ fn with(test: &str) -> String {
          tests: [{{ {test} }}]",
         issuer("main"),
         issuer("second"),
+        list = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/revoked.txt"),
         keys = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/partner-keys.json"),
     ))
 }
