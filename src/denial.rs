@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::gates::authn::attestation::AttestationError;
 use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::limits::Standing;
 use crate::head::Malformed;
@@ -39,6 +40,10 @@ pub enum Denial {
     Attempts(Whose, Duration),
     /// The caller has used up a limit.
     RateLimited(Standing),
+    /// The application has not shown that it is the genuine one.
+    Attestation(AttestationError),
+    /// The caller has to log in again, or better; holds what the challenge asks for.
+    StepUp(Short, Arc<str>),
     /// The caller may not, or not from there, or not now.
     Forbidden(Forbidden),
     /// The connection may not leave HTTP, or not so.
@@ -133,6 +138,17 @@ pub enum Whose {
     Account,
 }
 
+/// In what a log-in falls short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Short {
+    /// Of another class.
+    Class,
+    /// By other methods.
+    Methods,
+    /// Too long ago.
+    Age,
+}
+
 /// Outside evidence that a decision may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dependency {
@@ -224,9 +240,10 @@ impl Denial {
             Denial::Misdirected | Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
             Denial::Unauthenticated(..)
             | Denial::Attempts(..)
+            | Denial::Attestation(_)
             | Denial::Unavailable(Dependency::IdentityProvider | Dependency::Revocations, _) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
-            Denial::Forbidden(_) => Gate::Authz,
+            Denial::Forbidden(_) | Denial::StepUp(..) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
             Denial::RateLimited(_) => Gate::Limits,
             Denial::Upgrade(_) => Gate::Upgrade,
@@ -250,7 +267,9 @@ impl Denial {
             Denial::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Denial::NoRoute => StatusCode::NOT_FOUND,
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Denial::Unauthenticated(..) => StatusCode::UNAUTHORIZED,
+            Denial::Unauthenticated(..) | Denial::Attestation(_) | Denial::StepUp(..) => {
+                StatusCode::UNAUTHORIZED
+            }
             Denial::Flooded | Denial::RateLimited(_) | Denial::Attempts(..) => StatusCode::TOO_MANY_REQUESTS,
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken | UpgradeError::Handshake => StatusCode::BAD_REQUEST,
@@ -306,6 +325,10 @@ impl Denial {
             Denial::Forbidden(Forbidden::Country) => "country_not_allowed",
             Denial::Forbidden(Forbidden::CountryUnknown) => "country_unknown",
             Denial::Forbidden(Forbidden::Time) => "time_not_allowed",
+            Denial::Attestation(why) => why.reason(),
+            Denial::StepUp(Short::Class, _) => "acr_insufficient",
+            Denial::StepUp(Short::Methods, _) => "amr_insufficient",
+            Denial::StepUp(Short::Age, _) => "authentication_too_old",
             Denial::Flooded => "flooded",
             Denial::Attempts(Whose::Address, _) => "attempts_of_address",
             Denial::Attempts(Whose::Account, _) => "attempts_for_account",
@@ -372,6 +395,8 @@ impl Denial {
                 | UpstreamError::Malformed => "upstream_unavailable",
                 UpstreamError::Failed(_) => "upstream_failed",
             },
+            Denial::Attestation(why) => why.public_code(),
+            Denial::StepUp(..) => "insufficient_user_authentication",
             // which of them is nothing that who tries should know
             Denial::Attempts(..) => "too_many_refused_credentials",
             Denial::HeadTooSlow
@@ -420,6 +445,12 @@ impl Denial {
             Denial::Forbidden(
                 Forbidden::Network | Forbidden::Country | Forbidden::CountryUnknown | Forbidden::Time,
             ) => "This may not be asked from here, or not now.",
+            Denial::Attestation(AttestationError::Missing) => {
+                "An attestation of the application is required."
+            }
+            Denial::Attestation(_) => "The attestation of the application is not good.",
+            Denial::StepUp(Short::Age, _) => "A more recent log-in is required.",
+            Denial::StepUp(..) => "A log-in of another kind is required.",
             Denial::Flooded => "Too many requests from this address.",
             Denial::RateLimited(_) => "A limit is used up; see Retry-After.",
             Denial::Attempts(..) => "Too many credentials were not good; see Retry-After.",
@@ -469,6 +500,20 @@ impl Denial {
     pub fn challenge(&self) -> Option<String> {
         match self {
             Denial::Unauthenticated(why, schemes) => Some(schemes.challenge(*why)),
+            // no RFC names such a scheme; a 401 has to name one
+            Denial::Attestation(AttestationError::Missing) => {
+                Some("Attestation realm=\"durward\"".to_owned())
+            }
+            Denial::Attestation(why) => Some(format!(
+                "Attestation realm=\"durward\", error=\"{}\"",
+                why.public_code()
+            )),
+            // RFC 9470 section 3
+            Denial::StepUp(_, asks) => Some(format!(
+                "Bearer realm=\"durward\", error=\"insufficient_user_authentication\", \
+                 error_description=\"{}\"{asks}",
+                self.detail()
+            )),
             // what is missing to an API key cannot be asked for in this way
             Denial::Forbidden(Forbidden::Scope(scopes)) if !scopes.is_empty() => Some(format!(
                 "Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""
@@ -505,7 +550,7 @@ impl Denial {
     #[must_use]
     pub fn is_of_credential(&self) -> bool {
         match self {
-            Denial::Unauthenticated(..) => true,
+            Denial::Unauthenticated(..) | Denial::Attestation(_) | Denial::StepUp(..) => true,
             Denial::Forbidden(why) => match why {
                 Forbidden::Scope(_) | Forbidden::Role | Forbidden::Permission => true,
                 // with another path, from elsewhere or later it may do; and which paths were tried is worth knowing

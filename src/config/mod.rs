@@ -6,6 +6,7 @@
 //! The order of reading: text → positioned tree (`document`) → these types (`decode`) → all faults at once ([`parse`]) →
 //! places for the faults that compilation finds ([`positions`]).
 
+mod attestation;
 mod choice;
 mod decode;
 mod document;
@@ -37,8 +38,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use attestation::{Attestation, AttestationKeys};
 pub use condition::{
-    Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, TimeWindow, Unknown,
+    Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, StepUp, TimeWindow, Unknown,
 };
 pub use connection::{Connections, Http2};
 pub use issuer::{ClaimPaths, Discovery, Introspection, Issuer, Jwks, OneOrMany};
@@ -87,6 +89,9 @@ pub struct Config {
     /// API keys that clients may have, by name.
     #[serde(default)]
     pub keys: BTreeMap<String, KeyRing>,
+    /// What attests applications, by name.
+    #[serde(default)]
+    pub attestations: BTreeMap<String, Attestation>,
     /// Roles that routes may ask for: each name lists the role values of a token that grant it.
     #[serde(default)]
     pub roles: BTreeMap<String, Vec<String>>,

@@ -21,6 +21,7 @@ pub use policy::{Access, Action, Route, RouteId};
 
 use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::attempts::Attempts;
+use crate::gates::authn::attestation::Attestation;
 use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
@@ -49,6 +50,8 @@ pub struct Gateway {
     pub issuers: Box<[IssuerPolicy]>,
     /// All rings of API keys, by name.
     pub keys: Box<[KeyRing]>,
+    /// What attests applications, by name.
+    pub attestations: Box<[Attestation]>,
     /// How the identity is told to upstreams.
     pub identity_headers: IdentityHeaders,
     /// The limit before everything else.

@@ -295,7 +295,13 @@ fn shadows(gateway: &Gateway) -> Vec<String> {
         {
             add(of(plain(asked.describe())), asked.line);
         }
-        if let Access::Protected { authz, .. } = &route.access {
+        if let Access::Protected { authn, authz } = &route.access {
+            let attestation = authn
+                .attestation
+                .and_then(|index| gateway.attestations.get(index));
+            if let Some(shadow) = attestation.filter(|attestation| attestation.mode == Mode::Shadow) {
+                add(of(plain(shadow.describe())), shadow.line);
+            }
             for asked in authz.grants.iter().filter(|asked| asked.mode == Mode::Shadow) {
                 add(of(plain(asked.describe())), asked.line);
             }

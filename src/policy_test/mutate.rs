@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use super::{Outcome, Prepared};
 use crate::gates::Mode;
 use crate::gates::authn::attempts::Bound;
+use crate::gates::authn::attestation::Binding;
 use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{Accepts, Asks};
 use crate::gates::authz::{Asked, Circumstance, Grant, Scopes};
@@ -39,6 +40,8 @@ enum Change {
     Circumstances(usize, Box<[Asked<Circumstance>]>),
     Access(usize, Access),
     Asks(usize, Asks),
+    Attestation(usize, Option<usize>),
+    Binding(usize, Option<Binding>),
     Grants(usize, Box<[Asked<Grant>]>),
     Limits(usize, Box<[usize]>),
     Requests(usize, u16),
@@ -95,6 +98,16 @@ impl Change {
             Change::Asks(index, asks) => {
                 if let Some(Access::Protected { authn, .. }) = route(gateway, *index).map(|r| &mut r.access) {
                     swap(asks, &mut authn.asks);
+                }
+            }
+            Change::Attestation(index, attestation) => {
+                if let Some(Access::Protected { authn, .. }) = route(gateway, *index).map(|r| &mut r.access) {
+                    swap(attestation, &mut authn.attestation);
+                }
+            }
+            Change::Binding(index, binding) => {
+                if let Some(attestation) = gateway.attestations.get_mut(*index) {
+                    swap(binding, &mut attestation.binding);
                 }
             }
             Change::Grants(index, grants) => {
@@ -228,6 +241,18 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
         for (what, asks) in looser_credentials(gateway, &authn.asks) {
             add(what, authn.line, Change::Asks(index, asks));
         }
+        let attestation = authn
+            .attestation
+            .and_then(|which| gateway.attestations.get(which));
+        if let Some(attestation) = attestation.filter(|attestation| attestation.mode == Mode::Enforce) {
+            let change = Change::Attestation(index, None);
+            add("without its attestation".to_owned(), authn.line, change);
+            if let (Some(which), true) = (authn.attestation, attestation.binding.is_some()) {
+                let change = Change::Binding(which, None);
+                let what = "takes attestations that are not bound to Authorization";
+                add(what.to_owned(), attestation.line, change);
+            }
+        }
         for (position, asked) in enforced(&authz.grants) {
             let change = Change::Grants(index, without(&authz.grants, position));
             add(format!("without \"{}\"", asked.describe()), asked.line, change);
@@ -347,6 +372,12 @@ fn looser(grant: &Grant) -> Vec<(String, Grant)> {
                 Some((matches.all.get(position)?.to_string(), Grant::ClaimMatches(rest)))
             })
             .collect(),
+        Grant::StepUp(step_up) => {
+            let looser = step_up.looser().into_iter();
+            looser
+                .map(|(less, step_up)| (less, Grant::StepUp(step_up)))
+                .collect()
+        }
         // one of them is enough: with one less, more is asked for
         Grant::Roles(_) => Vec::new(),
     }

@@ -6,17 +6,21 @@ mod token;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Uri, Version};
+use openssl::pkey::{PKey, Private};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::clock::UnixTime;
 use crate::config::OneOrMany;
+use crate::gates::authn::attestation::{self, Verifier};
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::list::DenyList;
@@ -61,9 +65,23 @@ pub struct Described {
     /// Instead of a token: what a good one would say.
     #[serde(default)]
     pub token: Option<Claimed>,
+    /// Instead of an attestation: what a good one would say.
+    #[serde(default)]
+    pub attestation: Option<Attested>,
     /// Instead of an API key: what a good one would grant.
     #[serde(default)]
     pub api_key: Option<Granted>,
+}
+
+/// Claims of an attestation that is taken as verified.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attested {
+    /// Name in the top-level `attestations`.
+    pub by: String,
+    /// What it says. `iss`, `aud`, `exp` and what binds it to `Authorization` are filled in where they are missing.
+    #[serde(default)]
+    pub claims: BTreeMap<String, serde_json::Value>,
 }
 
 /// What an API key is taken to grant.
@@ -108,6 +126,7 @@ pub struct Facts {
     introspection: Vec<(String, Arc<Said>)>,
     revoked: Vec<String>,
     token: Option<Claimed>,
+    attestation: Option<Attested>,
     api_key: Option<Granted>,
 }
 
@@ -147,6 +166,7 @@ impl Described {
             introspection,
             revoked,
             token,
+            attestation,
             api_key,
         } = self;
         let url: Uri = url.parse().map_err(|why| format!("url: {why}"))?;
@@ -197,6 +217,7 @@ impl Described {
             introspection,
             revoked: revoked.clone(),
             token: token.clone(),
+            attestation: attestation.clone(),
             api_key: api_key.clone(),
         })
     }
@@ -251,6 +272,7 @@ impl Facts {
             introspection,
             revoked,
             token,
+            attestation,
             api_key,
         } = self;
         let now = at.unwrap_or(now);
@@ -289,6 +311,10 @@ impl Facts {
                 *slot = Some(set);
             }
         }
+        if let Some(attested) = attestation {
+            let (name, value) = attested.give_to(gateway, &headers, now)?;
+            headers.insert(name, value);
+        }
         if let Some(granted) = api_key {
             let (name, value) = granted.give_to(gateway)?;
             headers.insert(name, value);
@@ -320,6 +346,52 @@ impl Facts {
         })
     }
 }
+
+impl Attested {
+    /// Makes an attestation that the gateway takes: the header to send.
+    fn give_to(
+        self,
+        gateway: &mut Gateway,
+        headers: &HeaderMap,
+        now: UnixTime,
+    ) -> Result<(HeaderName, HeaderValue), String> {
+        let Attested { by, mut claims } = self;
+        let mut all = gateway.attestations.iter_mut();
+        let attestation = all
+            .find(|attestation| *attestation.name == *by)
+            .ok_or_else(|| format!("the configuration has no attestation `{by}`"))?;
+        let mut say = |name: &str, value: Option<serde_json::Value>| {
+            if let Some(value) = value {
+                claims.entry(name.to_owned()).or_insert(value);
+            }
+        };
+        say(
+            "iss",
+            attestation.issuer.as_ref().map(|issuer| issuer.as_str().into()),
+        );
+        say("aud", attestation.audience.as_ref().map(|us| us.as_str().into()));
+        say("exp", Some((now.seconds() + 10).into()));
+        if let Some(binding) = &attestation.binding {
+            let digest = attestation::digest_of_authorization(headers);
+            say(
+                &binding.written,
+                digest.map(|digest| STANDARD.encode(digest).into()),
+            );
+        }
+        let text = serde_json::to_string(&claims).map_err(|why| format!("attestation: {why}"))?;
+        let key = DESCRIBED.as_ref().ok_or("attestation: there is no key for it")?;
+        let token = attestation::sign(key, &text).ok_or("attestation: it cannot be signed")?;
+        attestation.verifiers.push(Verifier::Secret(key.clone()));
+        let value = HeaderValue::from_str(&token).map_err(|why| format!("attestation: {why}"))?;
+        Ok((attestation.header.clone(), value))
+    }
+}
+
+/// Signs attestations that are described.
+static DESCRIBED: LazyLock<Option<PKey<Private>>> = LazyLock::new(|| {
+    let random = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    PKey::hmac(random.as_bytes()).ok()
+});
 
 impl Granted {
     /// Makes a key that the gateway takes: the header to send.

@@ -3,6 +3,7 @@
 //! A row names a key, two settings of it, and what is observed with each; the observations are stated, so they cannot be
 //! the same by accident. The keys are those of the JSON Schema: one without a row fails, and so does a row without a key.
 
+pub mod attestations;
 mod callers;
 mod conditions;
 mod connections;
@@ -51,12 +52,13 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 11] {
+fn groups() -> [fn() -> Vec<Row>; 12] {
     [
         process::rows,
         sockets::rows,
         connections::rows,
         callers::rows,
+        attestations::rows,
         credentials::rows,
         conditions::rows,
         limits::rows,
@@ -109,6 +111,16 @@ fn keys_of_issuers_roles_and_identities_matter() {
 #[test]
 fn keys_of_credentials_matter() {
     hold(&credentials::rows());
+}
+
+#[test]
+fn keys_of_attestations_matter() {
+    hold(&attestations::rows());
+}
+
+#[test]
+fn keys_of_revocation_matter() {
+    hold(&revocation::rows());
 }
 
 #[test]

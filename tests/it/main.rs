@@ -14,6 +14,7 @@ mod support;
 
 mod abuse;
 mod attempts;
+mod attestation;
 mod authn;
 mod authz;
 mod bodies;

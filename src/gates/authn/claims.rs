@@ -105,6 +105,11 @@ impl Claims {
         self.registered("jti")
     }
 
+    /// A `NumericDate` by its name. [`AuthnError::ClaimShape`] if it is none.
+    pub fn date(&self, name: &str) -> Result<Option<UnixTime>, AuthnError> {
+        numeric_date(self.members.get(name))
+    }
+
     fn registered(&self, name: &str) -> Option<&str> {
         self.members.get(name).and_then(Value::as_str)
     }

@@ -10,6 +10,7 @@
 
 pub mod api_key;
 pub mod attempts;
+pub mod attestation;
 pub mod bearer;
 mod challenge;
 pub mod claims;
@@ -27,7 +28,7 @@ pub mod tokens;
 pub mod verdicts;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct Authenticated(());
 pub struct Authn {
     /// Which, and how many of them.
     pub asks: Asks,
+    /// What attests the application in addition, by index in the snapshot.
+    pub attestation: Option<usize>,
     /// Line of the route's `auth`.
     pub line: u32,
 }
@@ -214,6 +217,12 @@ impl Authn {
     /// The same in the terms of the configuration; what says who it is comes first.
     #[must_use]
     pub fn terms(&self, gateway: &Gateway) -> String {
+        let attestation = self.attestation.and_then(|index| gateway.attestations.get(index));
+        let attested = attestation.map(|attestation| format!("; {}", attestation.describe()));
+        self.terms_of_credentials(gateway) + &attested.unwrap_or_default()
+    }
+
+    fn terms_of_credentials(&self, gateway: &Gateway) -> String {
         let mut each: Vec<String> = self
             .accepts()
             .iter()

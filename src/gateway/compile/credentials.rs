@@ -21,6 +21,8 @@ pub(super) fn asks(
         all_of,
         scopes: _,
         roles: _,
+        attestation: _,
+        step_up: _,
         mode: _,
     } = auth;
     let alone = [jwt.is_some(), introspection.is_some(), api_key.is_some()];

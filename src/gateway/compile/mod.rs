@@ -4,6 +4,7 @@
 //! is used here, or this does not build.
 
 mod attempts;
+mod attestations;
 mod certificates;
 mod conditions;
 mod connections;
@@ -22,6 +23,7 @@ mod observe;
 mod revocation;
 mod routes;
 mod server;
+mod step_up;
 mod tests;
 mod unused;
 mod upgrades;
@@ -129,6 +131,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         trusted_proxies,
         issuers,
         keys,
+        attestations,
         roles,
         identity_headers,
         flood,
@@ -161,6 +164,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let declared = routes::Declared {
         issuers: issuers.keys().map(String::as_str).collect(),
         keys: keys.keys().map(String::as_str).collect(),
+        attestations: attestations.keys().map(String::as_str).collect(),
         upstreams: upstreams.keys().map(String::as_str).collect(),
         limits: limits.keys().map(String::as_str).collect(),
     };
@@ -168,7 +172,12 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
     let compiled_keys = keys::compile(&keys, &declared.issuers, &identity_headers, findings);
-    let identity_headers = identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header));
+    let compiled_attestations = attestations::compile(&attestations, &compiled_keys, findings);
+    let theirs = compiled_attestations
+        .iter()
+        .map(|attestation| &attestation.header);
+    let identity_headers =
+        identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header).chain(theirs));
     let flood = limits::flood(&flood, findings);
     let attempts = attempts::compile(failed_authentication.as_ref(), findings);
     let revocation = revocation
@@ -190,6 +199,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         declared: &declared,
         issuers: &compiled_issuers,
         keys: &compiled_keys,
+        attestations: &compiled_attestations,
         roles: &roles,
         conditions: &conditions,
         inheritance: &inheritance,
@@ -232,6 +242,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         routes: routes.into(),
         issuers: issuers.into(),
         keys: keys.into(),
+        attestations: compiled_attestations.into(),
         identity_headers,
         flood,
         attempts,

@@ -26,8 +26,8 @@ use crate::clock::UnixTime;
 use crate::identity::{Client, Derived, Kind};
 
 pub(super) const ISSUER: &str = "https://id.example.com/";
-pub(super) const NOW_SECONDS: u64 = 1_800_000_000;
-pub(super) const NOW: UnixTime = UnixTime::from_seconds(NOW_SECONDS);
+pub(crate) const NOW_SECONDS: u64 = 1_800_000_000;
+pub(crate) const NOW: UnixTime = UnixTime::from_seconds(NOW_SECONDS);
 
 /// A private key, and what its issuer publishes of it.
 pub(super) struct TestKey {
@@ -180,12 +180,12 @@ pub(super) fn claims_refused(claims: &Value, expected: AuthnError) {
 }
 
 /// A client that was authenticated, of whom nothing else matters.
-pub(super) fn client() -> Arc<Client> {
+pub(crate) fn client() -> Arc<Client> {
     client_with(json!({}))
 }
 
 /// The same with these changes to its claims; `null` removes one.
-pub(super) fn client_with(changes: Value) -> Arc<Client> {
+pub(crate) fn client_with(changes: Value) -> Arc<Client> {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {
         if value.is_null() {
