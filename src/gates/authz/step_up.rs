@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::list;
 use crate::clock::UnixTime;
 use crate::denial::{Denial, Short, Verdict};
@@ -65,9 +67,17 @@ impl StepUp {
             }
         }
         if !self.amr.is_empty() {
-            // a claim of another shape is none (U18)
-            let methods = claims.strings(&self.amr_path).ok().flatten().unwrap_or_default();
-            if !self.amr.iter().all(|asked| methods.contains(&&**asked)) {
+            let methods = claims.value(&self.amr_path).ok().flatten();
+            let used = |asked: &str| match methods {
+                Some(Value::String(method)) => method == asked,
+                // a list with something else in it is not one that we can read (U18)
+                Some(Value::Array(methods)) => {
+                    methods.iter().all(Value::is_string)
+                        && methods.iter().any(|method| method.as_str() == Some(asked))
+                }
+                _ => false,
+            };
+            if !self.amr.iter().all(|asked| used(asked)) {
                 return denied(Short::Methods);
             }
         }
@@ -125,7 +135,7 @@ impl fmt::Display for StepUp {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::gates::authn::tests::{NOW, NOW_SECONDS, client_with};

@@ -1,9 +1,12 @@
 //! `attestations:`, what routes ask of them, and how tests describe them.
 
+use std::sync::LazyLock;
+
+use base64::Engine;
 use serde_json::{Value, json};
 
 use super::Row;
-use super::observe::{KEYS, check, explain, offline, test};
+use super::observe::{KEYS, explain, offline, test};
 use crate::support::Folder;
 use crate::support::issuer::now;
 use crate::support::jose::{base64, jwk, jwks, key_for, signature, signed_part};
@@ -14,6 +17,21 @@ pub const SECRET: (&str, &[u8]) = (
     b"0123456789abcdef0123456789abcdef",
 );
 
+/// Where secrets and the like are kept for the life of the process.
+static FILES: LazyLock<Folder> = LazyLock::new(Folder::new);
+
+/// A reference to the secret.
+static REFERENCE: LazyLock<String> = LazyLock::new(|| kept("good", SECRET.0));
+
+/// A reference to a file with this text.
+pub fn kept(name: &str, text: &str) -> String {
+    format!("${{file:{}}}", FILES.write(name, text))
+}
+
+fn base64_of(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 pub fn rows() -> Vec<Row> {
     vec![
         Row {
@@ -23,15 +41,11 @@ pub fn rows() -> Vec<Row> {
         },
         Row {
             key: "attestations.*.secret",
-            settings: [
-                (SECRET.0, "allow"),
-                (
-                    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-                    "attestation_signature",
-                ),
-            ],
-            observe: |secret| {
-                let config = config("").replace(SECRET.0, secret);
+            settings: [("good", "allow"), ("bad", "attestation_signature")],
+            observe: |which| {
+                let other = base64_of(&[7; 32]);
+                let kept = kept("secret", if which == "good" { SECRET.0 } else { &other });
+                let config = config("").replace(&*REFERENCE, &kept);
                 decided(&config, json!({}))
             },
         },
@@ -86,12 +100,15 @@ pub fn rows() -> Vec<Row> {
         Row {
             key: "routes[].auth.attestation",
             settings: [
-                ("mobile", "good"),
-                ("absent", "error: unknown attestation `absent`"),
+                ("attestation: mobile", "attestation_missing"),
+                ("roles: []", "allow"),
             ],
-            observe: |name| {
-                let config = config("").replace("attestation: mobile", &format!("attestation: {name}"));
-                check(&config.replace(SECRET.0, &format!("${{env:NONE:-{}}}", SECRET.0)))
+            observe: |asked| {
+                let config = config("").replace("attestation: mobile", asked);
+                let bearer = format!("Bearer {}", KEYS.token(json!({})));
+                let headers = json!({ "Authorization": bearer });
+                let request = json!({ "method": "GET", "url": "https://api.example/", "headers": headers });
+                explain(&config, &request.to_string())
             },
         },
         Row {
@@ -118,10 +135,10 @@ fn config(more: &str) -> String {
         "header: x-app, "
     };
     offline(&format!(
-        "{}attestations: {{ mobile: {{ {header}secret: \"${{env:NONE:-{}}}\", {more} }} }}\n\
+        "{}attestations: {{ mobile: {{ {header}secret: \"{}\", {more} }} }}\n\
          routes: [{{ match: {{ methods: [GET], path: / }}, auth: {{ jwt: main, attestation: mobile }}, respond: 200 }}]\n",
         KEYS.inline(),
-        SECRET.0
+        *REFERENCE
     ))
 }
 
@@ -155,7 +172,7 @@ fn with_keys(whose: &str, written: impl FnOnce(&str) -> String) -> String {
     let (its, another) = (key_for("ES256"), key_for("ES256"));
     let published = if whose == "its" { &its } else { &another };
     let written = written(&jwks(&[jwk("a", published)]));
-    let secret = format!("secret: \"${{env:NONE:-{}}}\"", SECRET.0);
+    let secret = format!("secret: \"{}\"", *REFERENCE);
     let config = config("issuer: attester").replace(&secret, &format!("jwks: {{ {written} }}"));
     let signed = signed_part(json!({ "alg": "ES256", "kid": "a" }), claims(json!({})));
     let token = format!("{signed}.{}", base64(signature("ES256", &its, &signed)));
@@ -167,8 +184,8 @@ fn described(attestation: &str) -> String {
     let config = config("issuer: attester").replace(
         "attestations: { ",
         &format!(
-            "attestations: {{ tablet: {{ header: x-tablet, secret: \"${{env:NONE:-{}}}\" }}, ",
-            SECRET.0
+            "attestations: {{ tablet: {{ header: x-tablet, secret: \"{}\" }}, ",
+            *REFERENCE
         ),
     );
     let request = format!(

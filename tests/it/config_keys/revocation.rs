@@ -40,7 +40,8 @@ pub fn rows() -> Vec<Row> {
             key: "revocation.redis.ca",
             settings: [("durward.yaml", "not PEM"), ("absent.pem", "not there")],
             observe: |ca| {
-                let redis = format!("redis: {{ url: \"${{env:REDIS:-rediss://localhost}}\", ca: {ca} }}");
+                let url = super::attestations::kept("redis", "rediss://localhost");
+                let redis = format!("redis: {{ url: \"{url}\", ca: {ca} }}");
                 let said = check(&offline(&body(&redis)));
                 if said.contains("cannot read") {
                     "not there"
