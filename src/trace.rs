@@ -177,7 +177,7 @@ impl Trace {
             }),
             caller: self.client.as_deref().map(Client::described),
             route: self.route,
-            marks: std::mem::take(&mut self.marks),
+            marks: self.marks.drain(..).collect(),
         }
     }
 }
@@ -188,7 +188,7 @@ pub struct Traced {
     seen: Option<Seen>,
     caller: Option<Arc<str>>,
     route: Option<RouteId>,
-    marks: SmallVec<[Mark; USUAL]>,
+    marks: Box<[Mark]>,
 }
 
 /// What is told of a head.
@@ -209,16 +209,8 @@ impl Traced {
     /// Bytes that it holds beside itself, of its own.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let text = self
-            .seen
-            .as_ref()
-            .map_or(0, |seen| seen.host.len() + seen.path.len());
-        let marks = if self.marks.spilled() {
-            self.marks.capacity()
-        } else {
-            0
-        };
-        text + marks * size_of::<Mark>()
+        let text = self.seen.as_ref();
+        text.map_or(0, |seen| seen.host.len() + seen.path.len()) + size_of_val(&*self.marks)
     }
 
     /// Everything written out, in order. `gateway` is the snapshot that decided.

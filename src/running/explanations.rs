@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::live::Running;
@@ -19,7 +20,7 @@ use crate::telemetry::record::timestamp;
 use crate::trace::Traced;
 
 /// Bytes that are kept at most: some thousands of usual refusals.
-const MOST_BYTES: usize = 8 << 20;
+const MOST_BYTES: usize = 4 << 20;
 /// One that is longer, for the length of its path, is not kept.
 const LONGEST: usize = 64 << 10;
 
@@ -99,8 +100,8 @@ impl Told {
 
 impl Ring {
     /// Takes out the oldest, until the rest has room.
-    fn displaced(&mut self) -> Vec<Entry> {
-        let mut displaced = Vec::new();
+    fn displaced(&mut self) -> SmallVec<[Entry; 2]> {
+        let mut displaced = SmallVec::new();
         while self.bytes > MOST_BYTES {
             let Some(oldest) = self.kept.pop_front() else {
                 break;
