@@ -70,7 +70,7 @@ fn a_credential_and_an_attestation_let_in_only_together() {
     let house = House::new("binding: pay");
     let mine = format!("Bearer {}", house.keys.token(json!({ "jti": "mine" })));
     let stolen = format!("Bearer {}", house.keys.token(json!({ "jti": "stolen" })));
-    let forged = format!("{mine}x");
+    let forged = format!("{}.AAAA", mine.rsplit_once('.').unwrap().0);
     let good = attestation(SECRET.1, for_bearer(&mine));
     let expired = attestation(
         SECRET.1,

@@ -194,19 +194,12 @@ fn described(attestation: &str) -> String {
     let said = test(&format!(
         "{config}tests: [{{ name: n, expect: allow, request: {{ {request} }} }}]\n"
     ));
-    let of = |line: &str| {
-        line.contains("attestation_")
-            .then(|| line.split("got ").nth(1).map(str::to_owned))
-            .flatten()
-    };
-    let reason = said.lines().find_map(of);
-    reason.unwrap_or_else(|| {
-        said.lines()
-            .last()
-            .unwrap_or_default()
-            .split(", 0 failed")
-            .next()
-            .map(|n| format!("{n}, 0 failed"))
-            .unwrap()
-    })
+    // an outcome, or the summary
+    match said.split("got ").nth(1) {
+        Some(got) => got.split_whitespace().next().unwrap_or_default().to_owned(),
+        None => {
+            let end = said.find(" failed").map_or(said.len(), |at| at + " failed".len());
+            said[..end].to_owned()
+        }
+    }
 }
