@@ -166,6 +166,10 @@ impl KeySource {
     }
 
     async fn asked_newer(&self, kid: Option<&str>) -> Keys {
+        // while somebody else asked for it, it came
+        if !self.is_failing() && self.has(kid) {
+            return self.keys();
+        }
         let mut ended = self.ended.subscribe();
         let began = self.begun.load(Ordering::Acquire);
         let came_during = *ended.borrow() < began;
