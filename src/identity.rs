@@ -27,6 +27,8 @@ pub enum Kind {
     Introspection,
     /// An API key of the configuration's.
     ApiKey,
+    /// A certificate of its connection (mutual TLS).
+    Certificate,
 }
 
 /// A verified caller and what it was granted. Made once for each credential and shared while that is cached.
@@ -34,9 +36,9 @@ pub enum Kind {
 pub struct Client {
     /// What it was identified by.
     pub kind: Kind,
-    /// Index of the issuer, or of the ring of API keys, in the snapshot that verified it.
+    /// Index of the issuer, of the ring of API keys or of the truststore, in the snapshot that verified it.
     pub issuer: usize,
-    /// Name of that issuer or ring in the configuration: no two of them share one.
+    /// Name of that issuer, ring or truststore in the configuration: no two of them share one.
     pub authority: Arc<str>,
     /// `sub`: unique within the authority, usable as a header value.
     pub subject: Box<str>,
@@ -82,6 +84,9 @@ impl Client {
             Kind::Jwt => format!("subject {subject}").into(),
             Kind::Introspection => format!("subject {subject}, active says {authority}").into(),
             Kind::ApiKey => format!("subject {subject}, by a key of {authority}").into(),
+            Kind::Certificate => {
+                format!("subject {subject}, by a certificate that {authority} trusts").into()
+            }
         };
         self.derived.words.get_or_init(words).clone()
     }

@@ -6,6 +6,7 @@
 //! ```text
 //! head      one canonical view, or 400          (made before, by Head::parse: there is no Request without it)
 //! flood     requests of one address             429
+//! peer      the connection's name and certificate 401 421
 //! route     host + path + method                404 405 421
 //! authz     network, country, time              403
 //! authn     credential → Client                 401 429 503
@@ -20,11 +21,12 @@
 //! may not send one. A gate that is in shadow says its word into the trace, and the request passes; authentication cannot be.
 
 use crate::denial::{Denial, Gate, Verdict};
+use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::content::BodyPlan;
 use crate::gates::limits::Standing;
 use crate::gates::upgrade::{self, Tunnel};
 use crate::gateway::router::Found;
-use crate::gateway::{Access, Gateway, RouteId};
+use crate::gateway::{Access, Gateway, Purpose, RouteId};
 use crate::identity::Identity;
 use crate::request::Request;
 use crate::trace::{Detail, Trace};
@@ -82,6 +84,27 @@ impl Admitted {
 }
 
 impl Gateway {
+    /// What a handshake has found is held against the truststore of this moment (U20), and a certificate counts for the
+    /// very name that was asked for only (S30).
+    fn check_certificate<R: Request, W: World>(&self, request: &R, world: &W) -> Option<Denial> {
+        let tls = request.peer().tls.as_ref()?;
+        let Some(presented) = &tls.certificate else {
+            let listener = self.listeners.get(tls.listener?)?;
+            return match &listener.purpose {
+                Purpose::Tls(policy) if policy.client_certificates.is_some_and(|asked| asked.is_required) => {
+                    let why = AuthnError::CertificateMissing;
+                    Some(Denial::Unauthenticated(why, Schemes::CERTIFICATE))
+                }
+                _ => None,
+            };
+        };
+        if !tls.is_named(request.head().host()) {
+            return Some(Denial::Misdirected);
+        }
+        let why = presented.check(self, world.now()).err()?;
+        Some(Denial::Unauthenticated(why, Schemes::CERTIFICATE))
+    }
+
     /// Decides about a request.
     ///
     /// # Errors
@@ -107,6 +130,11 @@ impl Gateway {
         {
             let detail = Detail::Text("the certificate that was shown is for other names");
             return Err(trace.denied(Denial::Misdirected, 0, detail));
+        }
+
+        if let Some(denial) = self.check_certificate(request, world) {
+            let detail = Detail::Text("the client's certificate");
+            return Err(trace.denied(denial, 0, detail));
         }
 
         let id = match self.router.find(head.host(), head.path(), head.method()) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::header::HeaderMap;
 
+use crate::gates::authn::certificate::Presented;
 use crate::head::Head;
 
 /// The facts of one request.
@@ -41,9 +42,21 @@ pub struct TlsFacts {
     pub sni: Option<String>,
     /// Names of the certificate that the client was shown, in lower case; `*.` kept.
     pub names: Arc<[String]>,
+    /// Group of the key exchange, by its registered name; `None` where the library does not tell.
+    pub group: Option<&'static str>,
+    /// The client's certificate, if it has presented one.
+    pub certificate: Option<Arc<Presented>>,
+    /// Index of the listener; `None` where the connection is only described.
+    pub listener: Option<usize>,
 }
 
 impl TlsFacts {
+    /// Whether the client asked for exactly this host when it connected.
+    #[must_use]
+    pub fn is_named(&self, host: &str) -> bool {
+        self.sni.as_deref() == Some(host)
+    }
+
     /// Whether the certificate that was shown is for this host: only then does the client know whom it speaks to
     /// (RFC 9110 section 7.4, RFC 9113 section 9.1.2).
     #[must_use]
@@ -80,6 +93,9 @@ mod tests {
             names: ["api.example", "*.wild.example", "127.0.0.1", "::1"]
                 .map(str::to_owned)
                 .into(),
+            group: None,
+            certificate: None,
+            listener: None,
         };
         for host in ["api.example", "a.wild.example", "127.0.0.1", "[::1]", "[0:0::1]"] {
             assert!(facts.is_for(host), "{host}");

@@ -7,7 +7,7 @@ use crate::gateway::Purpose;
 use crate::running::live::{Live, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Names;
-use crate::telemetry::metrics::register;
+use crate::telemetry::metrics::{Metrics, register};
 
 /// Gauges, and counters that others keep.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub(super) struct State {
     reload_successful: IntGauge,
     reload_time: IntGauge,
     certificates: IntGaugeVec,
+    lists: IntGaugeVec,
     records_dropped: IntCounter,
     records_waiting: IntGauge,
     records_failing: IntGauge,
@@ -176,6 +177,11 @@ impl State {
                 "When a certificate ends, in seconds since 1970, by its first name.",
                 &["listener", "name"],
             )?,
+            lists: gauges(
+                "durward_crl_next_update_seconds",
+                "When a revocation list ends, in seconds since 1970, by its CA.",
+                &["truststore", "ca"],
+            )?,
             records_dropped: counter("durward_records_dropped_total", "Records lost.")?,
             records_waiting: gauge("durward_records_waiting", "Records that wait for the writer.")?,
             records_failing: gauge(
@@ -202,7 +208,7 @@ impl State {
         self.read_introspections(&running);
         self.read_verdicts(&running);
         self.read_limits(&running);
-        self.read_configuration(&running, live);
+        self.read_configuration(&running, live, &telemetry.metrics);
         let Telemetry {
             records, refusals, ..
         } = telemetry;
@@ -315,7 +321,17 @@ impl State {
         self.flood.set(number(flood));
     }
 
-    fn read_configuration(&self, running: &Running, live: &Live) {
+    fn read_lists(&self, running: &Running) {
+        self.lists.reset();
+        for truststore in &running.gateway.truststores {
+            for (authority, until) in truststore.lists() {
+                let labels = [self.names.of(&truststore.name), self.names.of(&authority)];
+                self.lists.with_label_values(&labels).set(number(until.seconds()));
+            }
+        }
+    }
+
+    fn read_configuration(&self, running: &Running, live: &Live, metrics: &Metrics) {
         let gateway = &running.gateway;
         self.resolved.reset();
         for upstream in &gateway.upstreams {
@@ -325,6 +341,13 @@ impl State {
         }
         self.info.reset();
         self.info.with_label_values(&[&gateway.hash]).set(1);
+        for truststore in &gateway.truststores {
+            // from the beginning, so that a CA that nobody uses has a count, too
+            for authority in &truststore.authorities {
+                let _ = metrics.certificates_of(&truststore.name, authority);
+            }
+        }
+        self.read_lists(running);
         self.certificates.reset();
         for listener in &gateway.listeners {
             let Purpose::Tls(policy) = &listener.purpose else {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::certificate::ClientCertificates;
 use super::scalar::{Secret, Span, Text};
 
 /// One socket. Exactly one of `tls`, `redirect_https` and `plaintext` says what it is for.
@@ -52,6 +53,9 @@ pub struct Tls {
     pub ciphersuites: Option<Vec<String>>,
     /// The certificates; the first also serves clients that name no host, or an unknown one.
     pub certificates: Vec<Certificate>,
+    /// Ask clients for certificates. Default: they are not asked.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
     /// Offer HTTP/2 beside HTTP/1.1. Default: true.
     #[serde(default = "yes")]
     pub http2: bool,

@@ -21,6 +21,7 @@ mod secrecy;
 mod suggest;
 mod yaml;
 
+mod certificate;
 mod condition;
 mod connection;
 mod issuer;
@@ -39,6 +40,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use attestation::{Attestation, AttestationKeys};
+pub use certificate::{
+    AcceptedCertificates, AllowedCertificate, CertificateMode, ClientCertificates, OnStale, Truststore,
+};
 pub use condition::{
     Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, StepUp, TimeWindow, Unknown,
 };
@@ -92,6 +96,12 @@ pub struct Config {
     /// What attests applications, by name.
     #[serde(default)]
     pub attestations: BTreeMap<String, Attestation>,
+    /// Who may have issued clients' certificates, by name.
+    #[serde(default)]
+    pub truststores: BTreeMap<String, Truststore>,
+    /// Certificates that clients may have, by name.
+    #[serde(default)]
+    pub client_certificates: BTreeMap<String, AcceptedCertificates>,
     /// Roles that routes may ask for: each name lists the role values of a token that grant it.
     #[serde(default)]
     pub roles: BTreeMap<String, Vec<String>>,

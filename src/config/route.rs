@@ -83,8 +83,8 @@ pub enum Normalise {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// Issuers whose signed tokens are taken, by name. `auth` has exactly one of `jwt`, `introspection`, `api_key`, `any_of`
-    /// and `all_of`.
+    /// Issuers whose signed tokens are taken, by name. `auth` has exactly one of `jwt`, `introspection`, `api_key`,
+    /// `client_certificate`, `any_of` and `all_of`.
     #[serde(default)]
     pub jwt: Option<OneOrMany>,
     /// The issuer that is asked about tokens, by name.
@@ -93,6 +93,9 @@ pub struct Auth {
     /// The ring of API keys of which one is taken, by name in `keys`.
     #[serde(default)]
     pub api_key: Option<String>,
+    /// The certificate that the client's connection has, by name in `client_certificates`.
+    #[serde(default)]
+    pub client_certificate: Option<String>,
     /// One of these is enough; each one that is sent must be good. The first of those that are sent says who it is.
     #[serde(default)]
     pub any_of: Vec<Credential>,
@@ -116,7 +119,7 @@ pub struct Auth {
     pub mode: Mode,
 }
 
-/// A credential: exactly one of `jwt`, `introspection` and `api_key`, as in `auth`.
+/// A credential: exactly one of `jwt`, `introspection`, `api_key` and `client_certificate`, as in `auth`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credential {
@@ -129,6 +132,9 @@ pub struct Credential {
     /// The ring of API keys of which one is taken.
     #[serde(default)]
     pub api_key: Option<String>,
+    /// The certificate that the client's connection has.
+    #[serde(default)]
+    pub client_certificate: Option<String>,
 }
 
 /// Why a route needs no credential, and who answers for that.

@@ -17,6 +17,9 @@ pub struct Upstream {
     /// Deadlines.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// Tell it the client's certificate, in `X-Forwarded-Client-Cert`. Default: false.
+    #[serde(default)]
+    pub client_certificate_header: bool,
     /// How long an idle connection is kept. Default: 30s. Keep it below the service's own.
     #[serde(default)]
     pub idle: Option<Span>,

@@ -22,6 +22,7 @@ pub use policy::{Access, Action, Route, RouteId};
 use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::attempts::Attempts;
 use crate::gates::authn::attestation::Attestation;
+use crate::gates::authn::certificate::{Accepted, Truststore};
 use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
@@ -52,6 +53,10 @@ pub struct Gateway {
     pub keys: Box<[KeyRing]>,
     /// What attests applications, by name.
     pub attestations: Box<[Attestation]>,
+    /// Who may have issued clients' certificates, by name.
+    pub truststores: Box<[Arc<Truststore>]>,
+    /// Certificates that routes take, by name.
+    pub client_certificates: Box<[Accepted]>,
     /// How the identity is told to upstreams.
     pub identity_headers: IdentityHeaders,
     /// The limit before everything else.
@@ -141,7 +146,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub enum Purpose {
     /// TLS, then the pipeline.
-    Tls(TlsPolicy),
+    Tls(Box<TlsPolicy>),
     /// The pipeline without TLS, for the written reason.
     Plaintext(String),
     /// Redirect to HTTPS on this port.
@@ -159,10 +164,21 @@ pub struct TlsPolicy {
     pub ciphersuites: String,
     /// The chains and keys; the first is the default.
     pub certificates: Certificates,
+    /// Whether clients are asked for certificates.
+    pub client_certificates: Option<ClientCertificates>,
     /// Offer HTTP/2.
     pub http2: bool,
     /// Value of Strict-Transport-Security.
     pub hsts: http::HeaderValue,
+}
+
+/// Certificates that a listener asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Whether there is no connection without one.
+    pub is_required: bool,
+    /// Index of the truststore.
+    pub trust: usize,
 }
 
 /// A certificate chain with its private key.

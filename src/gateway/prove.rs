@@ -339,14 +339,26 @@ fn traffic(gateway: &Gateway, route: &Route) -> Option<String> {
 
 fn transport(gateway: &Gateway) -> Option<String> {
     let mut tls12 = None;
+    let (mut ask, mut require) = (false, true);
     for listener in &gateway.listeners {
         match &listener.purpose {
-            Purpose::Tls(policy) => tls12 = Some(tls12.unwrap_or(false) || policy.tls12),
+            Purpose::Tls(policy) => {
+                tls12 = Some(tls12.unwrap_or(false) || policy.tls12);
+                let asked = policy.client_certificates;
+                ask |= asked.is_some();
+                require &= asked.is_some_and(|asked| asked.is_required);
+            }
             Purpose::Plaintext(_) => return None,
             Purpose::Redirect(_) => {}
         }
     }
-    tls12.map(|tls12| if tls12 { "TLS 1.2 or 1.3" } else { "TLS 1.3" }.to_owned())
+    let certificates = match (ask, require) {
+        (true, true) => ", client certificate required",
+        (true, false) => ", client certificate asked for",
+        (false, _) => "",
+    };
+    let versions = |tls12| if tls12 { "TLS 1.2 or 1.3" } else { "TLS 1.3" };
+    tls12.map(|tls12| format!("{}{certificates}", versions(tls12)))
 }
 
 fn findings(gateway: &Gateway) -> Vec<String> {

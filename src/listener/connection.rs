@@ -14,6 +14,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use parking_lot::Mutex;
 use pingora_core::upstreams::peer::Tracing;
 
+use super::client_certificate::Asked;
 use super::registry::Registry;
 use crate::gateway::connections::ConnectionLimits;
 
@@ -131,6 +132,10 @@ pub struct Connection {
     pub(super) network: OnceLock<u128>,
     /// The client, by the socket or by a PROXY protocol header.
     pub(super) client: OnceLock<IpAddr>,
+    /// The task that its handshake is done in.
+    pub(super) task: OnceLock<tokio::task::Id>,
+    /// The certificate that the client was asked for.
+    pub(super) asked: OnceLock<Arc<Asked>>,
     /// Stage and deadline, and whether that has passed.
     stage: AtomicU64,
     /// Since when bytes of a body are waited for, plus one; 0: they are not.
@@ -165,6 +170,8 @@ impl Connection {
             limits,
             network: OnceLock::new(),
             client: OnceLock::new(),
+            task: OnceLock::new(),
+            asked: OnceLock::new(),
             stage: AtomicU64::new(word(Stage::Busy, TIME)),
             waiting: AtomicU64::new(0),
             waited: AtomicU64::new(0),

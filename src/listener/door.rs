@@ -67,6 +67,7 @@ impl PreTlsProcess for BeforeTls {
         match receive(&self.0, stream).await {
             Ok(connection) => {
                 connection.move_to(Stage::Handshake);
+                self.0.shake_hands(&connection);
                 match stream.read_u8().await {
                     Ok(byte) => {
                         stream.rewind(&[byte]);

@@ -1,6 +1,7 @@
 //! From bytes to requests: sockets, TLS, and what is known of a connection before the first request on it.
 
 mod chunked;
+mod client_certificate;
 mod connection;
 pub mod door;
 mod guard;

@@ -9,15 +9,16 @@ use bytes::Bytes;
 use http::HeaderValue;
 use uuid::Uuid;
 
-use super::connection::{Connection, Ended};
+use super::connection::Connection;
 use super::registry::Registry;
 use super::tls::Secured;
 use crate::clock::UnixTime;
 use crate::denial::Denial;
+use crate::gates::authn::certificate::Says;
 use crate::head::Malformed;
 use crate::problem;
 use crate::running::explanations::Refused;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Record, certificate_fields};
 use crate::trace::{HEAD_REFUSED, Trace};
 
 /// Records of one connection at most that say no more than the one before.
@@ -115,16 +116,23 @@ impl Refusal<'_> {
 }
 
 /// The record of a connection on which no request could be made.
-pub(super) fn record_unmade(registry: &Registry, connection: &Connection, why: Ended) {
+pub(super) fn record_unmade(
+    registry: &Registry,
+    connection: &Connection,
+    reason: &'static str,
+    certificate: Option<&Says>,
+) {
     let client = connection.client.get().copied();
+    let certificate = certificate.map(certificate_fields).unwrap_or_default();
     write(
         registry,
         Record {
             client,
             peer: client,
+            tls: &certificate,
             outcome: "deny",
             gate: Some("listener"),
-            reason: Some(why.reason()),
+            reason: Some(reason),
             scheme: "https",
             ..Record::default()
         },

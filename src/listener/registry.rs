@@ -16,10 +16,13 @@ use pingora_core::services::background::BackgroundService;
 use pingora_core::upstreams::peer::Tracer;
 use prometheus::IntGauge;
 
+use super::client_certificate::Asked;
 use super::connection::{Connection, Ended, Stage, Ticket};
 use super::refusal;
+use crate::gates::authn::AuthnError;
 use crate::gates::flood::network;
 use crate::gates::network::is_trusted;
+use crate::gateway::Purpose;
 use crate::running::live::Live;
 use crate::telemetry::Telemetry;
 
@@ -34,6 +37,8 @@ pub struct Registry {
     listeners: Box<[(String, IntGauge)]>,
     connections: [Mutex<HashMap<RawFd, Arc<Connection>>>; SHARDS],
     networks: [Mutex<HashMap<u128, u32>>; SHARDS],
+    /// Connections whose clients are asked for a certificate, while that goes on.
+    handshakes: Mutex<HashMap<tokio::task::Id, Arc<Connection>>>,
     total: AtomicUsize,
     started: Instant,
     now: AtomicU64,
@@ -84,6 +89,8 @@ impl Registry {
             Ended::ALL.into_iter().partition(|why| why.is_refusal());
         let mut refused = Refused::ALL.map(Refused::reason).to_vec();
         refused.extend(before.into_iter().map(Ended::reason));
+        let certificates = AuthnError::ALL.iter().filter(|why| why.is_of_handshake());
+        refused.extend(certificates.map(AuthnError::reason));
         let closed: Vec<&str> = after.into_iter().map(Ended::reason).collect();
         let running = live.current();
         let listeners = running.gateway.listeners.iter().map(|listener| {
@@ -98,6 +105,7 @@ impl Registry {
             listeners,
             connections: Default::default(),
             networks: Default::default(),
+            handshakes: Mutex::default(),
             total: AtomicUsize::new(0),
             started: Instant::now(),
             now: AtomicU64::new(0),
@@ -198,6 +206,35 @@ impl Registry {
             .refused(self.label(listener), why.reason());
     }
 
+    /// From now on the connection can be found by the task that this is called in: OpenSSL knows of no descriptor.
+    pub(super) fn shake_hands(&self, connection: &Arc<Connection>) {
+        let running = self.live.current();
+        let listener = running.gateway.listeners.get(connection.listener);
+        let asks = listener.is_some_and(|listener| {
+            matches!(&listener.purpose, Purpose::Tls(policy) if policy.client_certificates.is_some())
+        });
+        if let Some(task) = tokio::task::try_id().filter(|_| asks)
+            && connection.task.set(task).is_ok()
+        {
+            self.handshakes.lock().insert(task, connection.clone());
+        }
+    }
+
+    /// Notes what the client of this task's connection is asked for.
+    pub(super) fn asked(&self, asked: &Arc<Asked>) {
+        if let Some(connection) =
+            tokio::task::try_id().and_then(|task| self.handshakes.lock().get(&task).cloned())
+        {
+            let _ = connection.asked.set(asked.clone());
+        }
+    }
+
+    /// What the client of this task's connection was asked for, once its handshake is over.
+    pub(super) fn was_asked(&self) -> Option<Arc<Asked>> {
+        let connection = self.handshakes.lock().remove(&tokio::task::try_id()?)?;
+        connection.asked.get().cloned()
+    }
+
     /// The connection of a descriptor.
     pub(super) fn find(&self, fd: RawFd) -> Option<Arc<Connection>> {
         self.shard(fd).lock().get(&fd).cloned()
@@ -219,6 +256,9 @@ impl Registry {
                 }
             }
         }
+        if let Some(task) = connection.task.get() {
+            self.handshakes.lock().remove(task);
+        }
         if connection.stage() == Stage::Handshake {
             connection.end(Ended::HandshakeFailed);
         }
@@ -226,8 +266,12 @@ impl Registry {
             let metrics = &self.telemetry.metrics.connections;
             let label = self.label(connection.listener);
             if why.is_refusal() {
-                metrics.refused(label, why.reason());
-                refusal::record_unmade(self, connection, why);
+                let certificate = connection.asked.get().filter(|_| why == Ended::HandshakeFailed);
+                let reason = certificate.and_then(|asked| asked.why());
+                let reason = reason.map_or(why.reason(), |why| why.reason());
+                metrics.refused(label, reason);
+                let says = certificate.and_then(|asked| asked.says());
+                refusal::record_unmade(self, connection, reason, says);
             } else {
                 metrics.closed(label, why.reason());
             }

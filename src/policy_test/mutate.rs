@@ -10,6 +10,7 @@ use super::{Outcome, Prepared};
 use crate::gates::Mode;
 use crate::gates::authn::attempts::Bound;
 use crate::gates::authn::attestation::Binding;
+use crate::gates::authn::certificate::Allowed;
 use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{Accepts, Asks};
 use crate::gates::authz::{Asked, Circumstance, Grant, Scopes};
@@ -42,6 +43,7 @@ enum Change {
     Asks(usize, Asks),
     Attestation(usize, Option<usize>),
     Binding(usize, Option<Binding>),
+    Certificates(usize, Box<[Allowed]>),
     Grants(usize, Box<[Asked<Grant>]>),
     Limits(usize, Box<[usize]>),
     Requests(usize, u16),
@@ -108,6 +110,11 @@ impl Change {
             Change::Binding(index, binding) => {
                 if let Some(attestation) = gateway.attestations.get_mut(*index) {
                     swap(binding, &mut attestation.binding);
+                }
+            }
+            Change::Certificates(index, allow) => {
+                if let Some(accepted) = gateway.client_certificates.get_mut(*index) {
+                    swap(allow, &mut accepted.allow);
                 }
             }
             Change::Grants(index, grants) => {
@@ -253,6 +260,16 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
                 add(what.to_owned(), attestation.line, change);
             }
         }
+        for accepts in authn.accepts() {
+            if let Accepts::Certificate(accepted) = accepts
+                && let Some(known) = gateway.client_certificates.get(*accepted)
+                && !known.allow.is_empty()
+            {
+                let all = Change::Certificates(*accepted, Box::default());
+                let what = format!("takes every client certificate as one of `{}`", known.name);
+                add(what, authn.line, all);
+            }
+        }
         for (position, asked) in enforced(&authz.grants) {
             let change = Change::Grants(index, without(&authz.grants, position));
             add(format!("without \"{}\"", asked.describe()), asked.line, change);
@@ -332,6 +349,7 @@ fn looser_credentials(gateway: &Gateway, asks: &Asks) -> Vec<(String, Asks)> {
             let which = match accepts {
                 Accepts::Token(_) => "token",
                 Accepts::ApiKey(_) => "API key",
+                Accepts::Certificate(_) => "client certificate",
             };
             looser.push((format!("without its {which}"), Asks::All { parts, identity }));
         }

@@ -265,6 +265,7 @@ mod tests {
                 total: second,
             },
             idle: second,
+            client_certificate_header: false,
             connect_retries: 1,
             replace_error_bodies: true,
         };

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use http::Request;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer};
@@ -26,6 +26,8 @@ use crate::pipeline::Admitted;
 
 /// Fields that we add at most, as a hint.
 const OURS: usize = 14;
+/// Tells of the client's certificate, as Envoy does.
+const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// What Pingora calls a body with malformed chunks.
 pub(super) const INVALID_CHUNK: &str = "InvalidChunk";
 /// No target has an address.
@@ -134,6 +136,17 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
         for (name, value) in &client.headers {
             headers.insert(name.clone(), value.clone());
         }
+    }
+    let tells = ctx
+        .upstream()
+        .is_some_and(|upstream| upstream.client_certificate_header);
+    let certificate = ctx.peer.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+    if let Some(value) = certificate
+        .filter(|_| tells)
+        .and_then(|shown| shown.forwarded.clone())
+    {
+        // what clients send under this name was left out above
+        headers.insert(CLIENT_CERTIFICATE, value);
     }
     forwarded::write(&session.req_header().headers, &mut headers, head, ctx)?;
     let (mut parts, ()) = Request::new(()).into_parts();
@@ -299,6 +312,9 @@ fn expired(ctx: &RequestCtx) -> Denial {
     match ctx.admitted().map(Admitted::identity) {
         Some(Identity::Client(client)) if client.kind == identity::Kind::ApiKey => {
             Denial::Unauthenticated(AuthnError::ApiKeyExpired, Schemes::API_KEY)
+        }
+        Some(Identity::Client(client)) if client.kind == identity::Kind::Certificate => {
+            Denial::Unauthenticated(AuthnError::CertificateExpired, Schemes::CERTIFICATE)
         }
         _ => Denial::Unauthenticated(AuthnError::TokenExpired, Schemes::BEARER),
     }

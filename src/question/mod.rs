@@ -1,6 +1,7 @@
 //! A request that somebody wrote down, and the question that it puts to a gateway: for `explain`, and for the tests that
 //! stand in a configuration.
 
+mod certificate;
 mod token;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use openssl::pkey::{PKey, Private};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
+
+pub use certificate::Certified;
 
 use crate::clock::UnixTime;
 use crate::config::OneOrMany;
@@ -71,6 +74,9 @@ pub struct Described {
     /// Instead of an API key: what a good one would grant.
     #[serde(default)]
     pub api_key: Option<Granted>,
+    /// Instead of a client certificate: what a good one would say.
+    #[serde(default)]
+    pub client_certificate: Option<Certified>,
 }
 
 /// Claims of an attestation that is taken as verified.
@@ -128,6 +134,7 @@ pub struct Facts {
     token: Option<Claimed>,
     attestation: Option<Attested>,
     api_key: Option<Granted>,
+    client_certificate: Option<Certified>,
 }
 
 /// A request and the evidence to decide it with.
@@ -168,7 +175,13 @@ impl Described {
             token,
             attestation,
             api_key,
+            client_certificate,
         } = self;
+        if let Some(certified) = client_certificate {
+            certified
+                .says()
+                .map_err(|why| format!("client_certificate: {why}"))?;
+        }
         let url: Uri = url.parse().map_err(|why| format!("url: {why}"))?;
         let authority = url.authority().ok_or("url: it has no host")?.clone();
         let mut fields = HeaderMap::new();
@@ -219,6 +232,7 @@ impl Described {
             token: token.clone(),
             attestation: attestation.clone(),
             api_key: api_key.clone(),
+            client_certificate: client_certificate.clone(),
         })
     }
 
@@ -274,6 +288,7 @@ impl Facts {
             token,
             attestation,
             api_key,
+            client_certificate,
         } = self;
         let now = at.unwrap_or(now);
         let mut known = Vec::new();
@@ -319,6 +334,11 @@ impl Facts {
             let (name, value) = granted.give_to(gateway)?;
             headers.insert(name, value);
         }
+        let certificate = match client_certificate {
+            Some(certified) if is_tls => Some(Arc::new(certified.present_to(gateway)?)),
+            Some(_) => return Err("client_certificate: there is none without https".to_owned()),
+            None => None,
+        };
         let tls = is_tls.then(|| {
             let host = authority.host().to_ascii_lowercase();
             Arc::new(TlsFacts {
@@ -327,6 +347,9 @@ impl Facts {
                 // described is who speaks to whom they mean to
                 names: [host.trim_matches(['[', ']']).to_owned()].into(),
                 sni: Some(host),
+                group: None,
+                certificate,
+                listener: None,
             })
         });
         let client = from.map(|a| client_address(a.ip(), &headers, &gateway.trusted_proxies));

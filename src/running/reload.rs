@@ -117,9 +117,13 @@ fn differences(running: &Gateway, new: &Gateway) -> Vec<&'static str> {
     let fixed = |gateway: &Gateway| {
         let listeners = gateway.listeners.iter().map(|listener| {
             let purpose = match &listener.purpose {
-                // certificates and HSTS are looked up for each handshake
+                // certificates, HSTS, and which certificates clients need, are looked up for each handshake
                 Purpose::Tls(tls) => {
-                    format!("{} {} {} {}", tls.tls12, tls.ciphers, tls.ciphersuites, tls.http2)
+                    let asks = tls.client_certificates.is_some();
+                    format!(
+                        "{} {} {} {} {asks}",
+                        tls.tls12, tls.ciphers, tls.ciphersuites, tls.http2
+                    )
                 }
                 Purpose::Plaintext(_) => "plaintext".to_owned(),
                 Purpose::Redirect(port) => format!("redirect {port}"),
@@ -129,7 +133,7 @@ fn differences(running: &Gateway, new: &Gateway) -> Vec<&'static str> {
         listeners.collect::<Vec<_>>()
     };
     if fixed(running) != fixed(new) {
-        differences.push("`listeners` differ in address, purpose, TLS versions, suites or HTTP/2");
+        differences.push("`listeners` differ in address, purpose, TLS versions, suites, HTTP/2 or whether they ask for client certificates");
     }
     if running.connections.of_http2() != new.connections.of_http2() {
         differences.push("`connections.max_head` or `connections.http2.max_concurrent_streams` differ");

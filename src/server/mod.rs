@@ -189,7 +189,7 @@ fn add_listeners(
         let socket = ListenerConfig::tcp(&address).l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
         match &listener.purpose {
             Purpose::Tls(policy) => {
-                proxy.add_listener(socket.tls(tls::settings(live, index, policy)?));
+                proxy.add_listener(socket.tls(tls::settings(&registry, index, policy)?));
                 proxies = true;
             }
             Purpose::Plaintext(_) => {

@@ -12,6 +12,7 @@ use prometheus::{
 use super::connections::ConnectionMetrics;
 use super::labels::Names;
 use crate::denial::{Denial, Gate, UpstreamError};
+use crate::gates::authn::certificate::{Authority, text};
 
 /// OpenTelemetry's bounds for `http.server.request.duration`, in seconds.
 const BOUNDS: [f64; 14] = [
@@ -34,10 +35,12 @@ pub struct Metrics {
     upstream_duration: HistogramVec,
     streams_open: IntGaugeVec,
     streams_ended: IntCounterVec,
+    certificates: IntCounterVec,
     routes: Names,
     paths: Names,
     limits: Names,
     targets: Names,
+    authorities: Names,
 }
 
 impl Metrics {
@@ -115,11 +118,17 @@ impl Metrics {
                 "WebSockets and event streams that ended, and why.",
                 &["kind", "reason"],
             )?,
+            certificates: counters(
+                "durward_client_certificates_total",
+                "Handshakes with a good client certificate, by each CA of the truststore above it.",
+                &["truststore", "ca", "sha256"],
+            )?,
             registry,
             routes: Names::default(),
             paths: Names::default(),
             limits: Names::default(),
             targets: Names::default(),
+            authorities: Names::default(),
         })
     }
 
@@ -209,6 +218,15 @@ impl Metrics {
     /// A stream ended.
     pub fn stream_ended(&self, kind: &str, reason: &str) {
         self.streams_ended.with_label_values(&[kind, reason]).inc();
+    }
+
+    /// The counter of good client certificates with this CA above them.
+    #[must_use]
+    pub fn certificates_of(&self, truststore: &str, authority: &Authority) -> IntCounter {
+        let sha256 = text::hex(authority.sha256.get(..8).unwrap_or_default());
+        let names = &self.authorities;
+        let labels = [truststore, &authority.subject, &sha256].map(|label| names.of(label));
+        self.certificates.with_label_values(&labels)
     }
 
     /// Everything, in Prometheus' text format.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::line::{self, Object, field};
 use crate::clock::UnixTime;
+use crate::gates::authn::certificate::{Says, text};
 use crate::identity::Client;
 use crate::request::TlsFacts;
 
@@ -144,14 +145,31 @@ pub fn route_fields(id: &str, path: &str) -> Box<str> {
     })
 }
 
-/// How records tell of TLS: version, suite, and the name that the client asked for.
+/// How records tell of TLS: version, suite, group, the name that the client asked for, and its certificate.
 #[must_use]
 pub fn tls_fields(facts: &TlsFacts) -> Box<str> {
     fields(|object| {
         object.text(field!("tls.protocol.version"), &facts.version);
         object.text(field!("tls.cipher"), &facts.cipher);
+        object.text_if(field!("tls.curve"), facts.group);
         object.text_if(field!("tls.client.server_name"), facts.sni.as_deref());
+        if let Some(certificate) = &facts.certificate {
+            write_certificate(object, &certificate.says);
+        }
     })
+}
+
+/// How records tell of a client's certificate that was refused in the handshake.
+#[must_use]
+pub fn certificate_fields(says: &Says) -> Box<str> {
+    fields(|object| write_certificate(object, says))
+}
+
+fn write_certificate(object: &mut Object<'_>, says: &Says) {
+    object.text(field!("tls.client.subject"), &says.subject);
+    object.text(field!("tls.client.issuer"), &says.issuer);
+    object.text(field!("tls.client.hash.sha256"), &text::hex(&says.sha256));
+    object.text(field!("tls.client.not_after"), &timestamp(says.not_after));
 }
 
 /// How records name a verified caller: subject, role values, OAuth client, and the name of the issuer or ring of keys.

@@ -29,6 +29,8 @@ pub struct Upstream {
     pub idle: Duration,
     /// Further targets tried when a connection cannot be made.
     pub connect_retries: u8,
+    /// Whether it is told the client's certificate.
+    pub client_certificate_header: bool,
     /// Whether bodies of its 5xx answers are replaced.
     pub replace_error_bodies: bool,
 }

@@ -34,9 +34,9 @@ const SOON: Duration = Duration::from_millis(100);
 #[must_use]
 pub fn authorities(gateway: &Gateway) -> Vec<&str> {
     let issuers = gateway.issuers.iter().map(|issuer| &*issuer.name);
-    issuers
-        .chain(gateway.keys.iter().map(|ring| &*ring.name))
-        .collect()
+    let rings = gateway.keys.iter().map(|ring| &*ring.name);
+    let truststores = gateway.truststores.iter().map(|truststore| &*truststore.name);
+    issuers.chain(rings).chain(truststores).collect()
 }
 
 /// Reads a file of entries.

@@ -5,6 +5,7 @@
 
 pub mod attestations;
 mod callers;
+mod certificates;
 mod conditions;
 mod connections;
 pub mod credentials;
@@ -52,13 +53,14 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 12] {
+fn groups() -> [fn() -> Vec<Row>; 13] {
     [
         process::rows,
         sockets::rows,
         connections::rows,
         callers::rows,
         attestations::rows,
+        certificates::rows,
         credentials::rows,
         conditions::rows,
         limits::rows,
@@ -106,6 +108,11 @@ fn keys_of_connections_matter() {
 #[test]
 fn keys_of_issuers_roles_and_identities_matter() {
     hold(&callers::rows());
+}
+
+#[test]
+fn keys_of_client_certificates_matter() {
+    hold(&certificates::rows());
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod authz;
 mod bodies;
 mod canary;
 mod cli;
+mod client_certificates;
 mod conf;
 mod config_keys;
 mod connections;

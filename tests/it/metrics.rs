@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::pki::authority;
 use crate::support::{Gateway, Keys, Origin, Reply, eventually, refusing_address};
 
 /// The value of the series with all of these labels, in any order.
@@ -20,8 +21,10 @@ fn value(metrics: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
 }
 
 fn start(keys: &Keys, origin: &Origin, nobody: std::net::SocketAddr) -> Gateway {
-    Gateway::start(&format!(
-        "{}flood: {{ per_address: 1000 }}\n\
+    let ca = authority("ca").root();
+    let body = format!(
+        "{}truststores: {{ t: {{ ca: [ca.pem], crl: [ca.crl] }} }}\n\
+         flood: {{ per_address: 1000 }}\n\
          conditions: {{ away: {{ mode: shadow, networks: {{ deny: [127.0.0.0/8] }} }} }}\n\
          limits: {{ few: {{ rate: 2/h, key: subject, max_keys: 100 }} }}\n\
          upstreams:\n\
@@ -36,7 +39,11 @@ fn start(keys: &Keys, origin: &Origin, nobody: std::net::SocketAddr) -> Gateway 
         keys.inline(),
         origin.address,
         origin.address
-    ))
+    );
+    Gateway::with(&body)
+        .file("ca.pem", ca.pem())
+        .file("ca.crl", ca.revoking(&[], -60, 86_400))
+        .start()
 }
 
 #[test]

@@ -77,6 +77,7 @@ fn the_record_of_an_allowed_request_has_the_fields_of_the_list_and_no_others() {
         "timestamp",
         "tls.cipher",
         "tls.client.server_name",
+        "tls.curve",
         "tls.protocol.version",
         "trace_id",
         "url.path",

@@ -9,6 +9,8 @@ pub struct Schemes {
     pub bearer: bool,
     /// A key in a header of its own. No RFC names such a scheme; the name `ApiKey` is what most call it.
     pub api_key: bool,
+    /// A certificate in the TLS handshake. No RFC names a scheme for it, and a 401 has to name one.
+    pub certificate: bool,
 }
 
 impl Schemes {
@@ -16,19 +18,28 @@ impl Schemes {
     pub const BEARER: Schemes = Schemes {
         bearer: true,
         api_key: false,
+        certificate: false,
     };
     /// API keys only.
     pub const API_KEY: Schemes = Schemes {
         bearer: false,
         api_key: true,
+        certificate: false,
+    };
+    /// Client certificates only.
+    pub const CERTIFICATE: Schemes = Schemes {
+        bearer: false,
+        api_key: false,
+        certificate: true,
     };
 
-    /// Those of both.
+    /// Those of either.
     #[must_use]
     pub const fn and(self, other: Schemes) -> Schemes {
         Schemes {
             bearer: self.bearer || other.bearer,
             api_key: self.api_key || other.api_key,
+            certificate: self.certificate || other.certificate,
         }
     }
 
@@ -36,21 +47,22 @@ impl Schemes {
     /// credential that was refused. Who sent none is told no error (RFC 6750 section 3.1).
     #[must_use]
     pub fn challenge(self, why: AuthnError) -> String {
-        let mut all = Vec::with_capacity(2);
+        let mut all = Vec::with_capacity(3);
         // a refused credential names its scheme even where the route is not known
         let shown = self.and(why.scheme());
         for (is_shown, name, of) in [
             (shown.bearer, "Bearer", Schemes::BEARER),
             (shown.api_key, "ApiKey", Schemes::API_KEY),
+            (shown.certificate, "ClientCertificate", Schemes::CERTIFICATE),
         ] {
             if !is_shown {
                 continue;
             }
             all.push(if why.scheme() == of {
-                let error = if of.api_key {
-                    "invalid_api_key"
-                } else {
-                    "invalid_token"
+                let error = match of {
+                    Schemes::API_KEY => "invalid_api_key",
+                    Schemes::CERTIFICATE => "invalid_client_certificate",
+                    _ => "invalid_token",
                 };
                 format!(
                     "{name} realm=\"durward\", error=\"{error}\", error_description=\"{}\"",

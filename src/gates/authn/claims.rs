@@ -110,6 +110,18 @@ impl Claims {
         numeric_date(self.members.get(name))
     }
 
+    /// `cnf.x5t#S256` (RFC 8705 section 3.1): SHA-256 of the certificate that the token is bound to, in base64url.
+    pub fn certificate_thumbprint(&self) -> Result<Option<&str>, AuthnError> {
+        let confirmation = match self.members.get("cnf") {
+            None => return Ok(None),
+            Some(confirmation) => confirmation.as_object().ok_or(AuthnError::ClaimShape)?,
+        };
+        let thumbprint = confirmation.get("x5t#S256");
+        thumbprint
+            .map(|text| text.as_str().ok_or(AuthnError::ClaimShape))
+            .transpose()
+    }
+
     fn registered(&self, name: &str) -> Option<&str> {
         self.members.get(name).and_then(Value::as_str)
     }

@@ -127,11 +127,52 @@ authn_errors! {
     ApiKeyExpired = "api_key_expired",
     /// The API key was taken back.
     ApiKeyRevoked = "api_key_revoked",
+
+    /// The route wants a client certificate and the connection has none.
+    CertificateMissing = "client_certificate_missing",
+    /// No CA of the truststore is above the client certificate, or one in between was not sent.
+    CertificateIssuerUnknown = "client_certificate_issuer_unknown",
+    /// The client certificate, or the CA that was sent with it, is its own issuer and not of the truststore.
+    CertificateSelfSigned = "client_certificate_self_signed",
+    /// The client certificate, or a CA above it, has ended.
+    CertificateExpired = "client_certificate_expired",
+    /// The client certificate, or a CA above it, has not begun.
+    CertificateNotYetValid = "client_certificate_not_yet_valid",
+    /// The client certificate is not for clients: no `clientAuth` among its purposes (RFC 5280 section 4.2.1.12).
+    CertificatePurpose = "client_certificate_purpose",
+    /// The client certificate, or a CA above it, is signed with less than SHA-256.
+    CertificateSignatureWeak = "client_certificate_signature_weak",
+    /// The key of the client certificate, or of a CA above it, is too short.
+    CertificateKeyWeak = "client_certificate_key_weak",
+    /// A CA above the client certificate may not issue certificates with its names (RFC 5280 section 4.2.1.10).
+    CertificateNameConstraints = "client_certificate_name_constraints",
+    /// There are more CAs above the client certificate than there may be.
+    CertificateChainTooLong = "client_certificate_chain_too_long",
+    /// The client certificate's CA has revoked it.
+    CertificateRevoked = "client_certificate_revoked",
+    /// There are revocation lists, and none of the client certificate's CA.
+    CertificateListMissing = "client_certificate_crl_missing",
+    /// The revocation list of the client certificate's CA is out of date.
+    CertificateListStale = "client_certificate_crl_stale",
+    /// The client certificate, or a CA above it, is on the deny list.
+    CertificateDenied = "client_certificate_denied",
+    /// Anything else that is wrong with a client certificate: a signature that is not its issuer's, an extension that must
+    /// be understood and is not.
+    CertificateInvalid = "client_certificate_invalid",
+    /// The client certificate was verified with another truststore than the route's.
+    CertificateOfAnother = "client_certificate_of_another_truststore",
+    /// The client certificate is good, and none that the route takes.
+    CertificateNotAllowed = "client_certificate_not_allowed",
+    /// The token is bound to a client certificate, and the connection has none (RFC 8705 section 3).
+    TokenCertificateMissing = "token_certificate_missing",
+    /// The token is bound to another client certificate than the connection's (RFC 8705 section 3).
+    TokenCertificateMismatch = "token_certificate_mismatch",
 }
 
 impl AuthnError {
     /// What the client is told, as a code: one of `credentials_missing`, `token_expired`,
-    /// `token_not_yet_valid`, `invalid_token` and `invalid_api_key`. The first three let a well-meaning client act
+    /// `token_not_yet_valid`, `invalid_token`, `invalid_api_key`, `client_certificate_missing` and
+    /// `invalid_client_certificate`. The first three and the last but one let a well-meaning client act
     /// (log in, refresh, fix its clock); anything finer would only help an attacker.
     pub const fn public_code(&self) -> &'static str {
         match self {
@@ -173,7 +214,9 @@ impl AuthnError {
             | Self::ExpiryMissing
             | Self::TokenLifetime
             | Self::TokenRevoked
-            | Self::TokenInactive => "invalid_token",
+            | Self::TokenInactive
+            | Self::TokenCertificateMissing
+            | Self::TokenCertificateMismatch => "invalid_token",
             Self::ApiKeyRepeated
             | Self::ApiKeyInQuery
             | Self::ApiKeyMalformed
@@ -181,15 +224,41 @@ impl AuthnError {
             | Self::ApiKeyUnknown
             | Self::ApiKeyExpired
             | Self::ApiKeyRevoked => "invalid_api_key",
+            Self::CertificateMissing => "client_certificate_missing",
+            Self::CertificateIssuerUnknown
+            | Self::CertificateSelfSigned
+            | Self::CertificateExpired
+            | Self::CertificateNotYetValid
+            | Self::CertificatePurpose
+            | Self::CertificateSignatureWeak
+            | Self::CertificateKeyWeak
+            | Self::CertificateNameConstraints
+            | Self::CertificateChainTooLong
+            | Self::CertificateRevoked
+            | Self::CertificateListMissing
+            | Self::CertificateListStale
+            | Self::CertificateDenied
+            | Self::CertificateInvalid
+            | Self::CertificateOfAnother
+            | Self::CertificateNotAllowed => "invalid_client_certificate",
         }
+    }
+
+    /// Whether a TLS handshake can fail with it.
+    #[must_use]
+    pub fn is_of_handshake(&self) -> bool {
+        self.public_code() == "client_certificate_missing"
+            || self.public_code() == "invalid_client_certificate"
+                && !matches!(self, Self::CertificateOfAnother | Self::CertificateNotAllowed)
     }
 
     /// The scheme of the credential that is refused; none where there was none.
     #[must_use]
     pub fn scheme(&self) -> Schemes {
         match self.public_code() {
-            "credentials_missing" => Schemes::default(),
+            "credentials_missing" | "client_certificate_missing" => Schemes::default(),
             "invalid_api_key" => Schemes::API_KEY,
+            "invalid_client_certificate" => Schemes::CERTIFICATE,
             _ => Schemes::BEARER,
         }
     }
@@ -202,6 +271,8 @@ impl AuthnError {
             "token_expired" => "The access token has expired",
             "token_not_yet_valid" => "The access token is not valid yet",
             "invalid_api_key" => "The API key is not valid",
+            "client_certificate_missing" => "A client certificate is required",
+            "invalid_client_certificate" => "The client certificate is not accepted",
             _ => "The access token is not valid",
         }
     }
@@ -234,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_learn_five_codes_and_descriptions_fit_a_quoted_string() {
+    fn clients_learn_seven_codes_and_descriptions_fit_a_quoted_string() {
         let codes: HashSet<_> = AuthnError::ALL.iter().map(AuthnError::public_code).collect();
         let expected = [
             "credentials_missing",
@@ -242,6 +313,8 @@ mod tests {
             "token_not_yet_valid",
             "invalid_token",
             "invalid_api_key",
+            "client_certificate_missing",
+            "invalid_client_certificate",
         ];
         assert_eq!(codes, HashSet::from(expected));
         for error in AuthnError::ALL {

@@ -35,7 +35,15 @@ pub enum Source {
 }
 
 /// Names that services commonly believe: stripped whether or not they are configured.
-const ALWAYS_RESERVED: [&str; 4] = ["x-user-id", "x-roles", "x-forwarded-client-cert", "x-real-ip"];
+const ALWAYS_RESERVED: [&str; 6] = [
+    "x-user-id",
+    "x-roles",
+    "x-forwarded-client-cert",
+    // RFC 9440
+    "client-cert",
+    "client-cert-chain",
+    "x-real-ip",
+];
 
 impl IdentityHeaders {
     /// `reserved_prefixes` in lower case.

@@ -4,7 +4,7 @@
 //! ([`tokens`]): [`bearer`] finds it, [`verdicts`] remembers it, [`jws`] reads it strictly and trusts none of it, [`jwk`]
 //! offers the keys that may have signed it, [`crypto`] checks the signature, [`claims`] reads what was signed and [`jwt`]
 //! decides whether that is acceptable from this issuer now. Tokens that say nothing are their issuer's to tell
-//! ([`introspection`]). API keys are known by their digests ([`api_key`]).
+//! ([`introspection`]). API keys are known by their digests ([`api_key`]), certificates by who issued them ([`certificate`]).
 //!
 //! A credential that is not good refuses the request: nothing falls through to another way in.
 
@@ -12,6 +12,7 @@ pub mod api_key;
 pub mod attempts;
 pub mod attestation;
 pub mod bearer;
+pub mod certificate;
 mod challenge;
 pub mod claims;
 pub mod crypto;
@@ -86,6 +87,8 @@ pub enum Accepts {
     Token(Tokens),
     /// An API key, of the ring with this index.
     ApiKey(usize),
+    /// A client certificate, of those with this index.
+    Certificate(usize),
 }
 
 /// Why a credential does not authenticate.
@@ -152,7 +155,14 @@ impl Authn {
             Refusal::TooMany(whose, retry) => Denial::Attempts(whose, retry),
             Refusal::Unrevoked(retry) => Denial::Unavailable(Dependency::Revocations, retry),
         };
-        let missing = |schemes| Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes);
+        // who speaks to somebody else has not been asked for a certificate in our name (S30)
+        let tls = request.peer().tls.as_ref();
+        let is_named = tls.is_none_or(|tls| tls.is_named(request.head().host()));
+        let missing = |schemes| match schemes {
+            Schemes::CERTIFICATE if !is_named => Denial::Misdirected,
+            Schemes::CERTIFICATE => Denial::Unauthenticated(AuthnError::CertificateMissing, schemes),
+            _ => Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes),
+        };
         let mut identity = None;
         match &self.asks {
             Asks::One(accepts) => {
@@ -254,10 +264,14 @@ impl Accepts {
         if let (Some(client), Some(_)) = (&found, &gateway.revocation) {
             match world.revocations().standing(client, world.now()) {
                 Standing::Good => {}
-                Standing::Revoked if client.kind == Kind::ApiKey => {
-                    return Err(AuthnError::ApiKeyRevoked.into());
+                Standing::Revoked => {
+                    let why = match client.kind {
+                        Kind::Jwt | Kind::Introspection => AuthnError::TokenRevoked,
+                        Kind::ApiKey => AuthnError::ApiKeyRevoked,
+                        Kind::Certificate => AuthnError::CertificateRevoked,
+                    };
+                    return Err(why.into());
                 }
-                Standing::Revoked => return Err(AuthnError::TokenRevoked.into()),
                 Standing::Unknown(retry) => return Err(Refusal::Unrevoked(retry)),
             }
         }
@@ -273,7 +287,13 @@ impl Accepts {
         trace: &mut Trace,
     ) -> Result<Option<Arc<Client>>, Refusal> {
         match self {
-            Accepts::Token(tokens) => tokens.authenticate(gateway, request, world, trace).await,
+            Accepts::Token(tokens) => {
+                let found = tokens.authenticate(gateway, request, world, trace).await?;
+                if let Some(client) = &found {
+                    certificate::is_bound(client, request)?;
+                }
+                Ok(found)
+            }
             Accepts::ApiKey(index) => {
                 let Some(ring) = gateway.keys.get(*index) else {
                     return Err(AuthnError::ApiKeyUnknown.into());
@@ -292,6 +312,15 @@ impl Accepts {
                 }
                 found.map(Some)
             }
+            Accepts::Certificate(index) => {
+                let Some(accepted) = gateway.client_certificates.get(*index) else {
+                    return Err(AuthnError::CertificateNotAllowed.into());
+                };
+                if let Some(presented) = certificate::presented(request) {
+                    trace.credential = Some(presented.says.sha256);
+                }
+                Ok(accepted.authenticate(gateway, request, world)?)
+            }
         }
     }
 
@@ -299,6 +328,7 @@ impl Accepts {
         match self {
             Accepts::Token(_) => Schemes::BEARER,
             Accepts::ApiKey(_) => Schemes::API_KEY,
+            Accepts::Certificate(_) => Schemes::CERTIFICATE,
         }
     }
 
@@ -315,6 +345,10 @@ impl Accepts {
             Accepts::ApiKey(index) => match gateway.keys.get(*index) {
                 Some(ring) => format!("an API key of {}", ring.name),
                 None => "an API key".to_owned(),
+            },
+            Accepts::Certificate(index) => match gateway.client_certificates.get(*index) {
+                Some(accepted) => format!("a client certificate of {}", accepted.name),
+                None => "a client certificate".to_owned(),
             },
         }
     }
@@ -335,6 +369,10 @@ impl Accepts {
                 Some(ring) if ring.identifies_only => format!("api_key: {} (identifies only)", ring.name),
                 Some(ring) => format!("api_key: {}", ring.name),
                 None => "api_key".to_owned(),
+            },
+            Accepts::Certificate(index) => match gateway.client_certificates.get(*index) {
+                Some(accepted) => accepted.terms(gateway),
+                None => "client_certificate".to_owned(),
             },
         }
     }

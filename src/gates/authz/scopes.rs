@@ -33,7 +33,7 @@ impl Scopes {
         } else {
             // only a token can be asked for with other scopes (RFC 6750 section 3.1)
             let challenge = match client.kind {
-                Kind::ApiKey => Arc::default(),
+                Kind::ApiKey | Kind::Certificate => Arc::default(),
                 Kind::Jwt | Kind::Introspection => self.challenge.clone(),
             };
             Err(Denial::Forbidden(Forbidden::Scope(challenge)))

@@ -17,6 +17,7 @@ pub(super) fn asks(
         jwt,
         introspection,
         api_key,
+        client_certificate,
         any_of,
         all_of,
         scopes: _,
@@ -25,12 +26,17 @@ pub(super) fn asks(
         step_up: _,
         mode: _,
     } = auth;
-    let alone = [jwt.is_some(), introspection.is_some(), api_key.is_some()];
+    let alone = [
+        jwt.is_some(),
+        introspection.is_some(),
+        api_key.is_some(),
+        client_certificate.is_some(),
+    ];
     let given = alone.into_iter().chain([!any_of.is_empty(), !all_of.is_empty()]);
     if given.filter(|is_given| *is_given).count() != 1 {
         findings.incomplete(
             at,
-            "`auth` has exactly one of `jwt`, `introspection`, `api_key`, `any_of` and `all_of`",
+            "`auth` has exactly one of `jwt`, `introspection`, `api_key`, `client_certificate`, `any_of` and `all_of`",
             "to ask for more than one credential, list them under `any_of` or `all_of`",
         );
         return None;
@@ -60,7 +66,12 @@ pub(super) fn asks(
             findings,
         )?
     } else {
-        let parts = (jwt.as_ref(), introspection.as_deref(), api_key.as_deref());
+        let parts = (
+            jwt.as_ref(),
+            introspection.as_deref(),
+            api_key.as_deref(),
+            client_certificate.as_deref(),
+        );
         Asks::One(part(at, parts, names, findings)?)
     };
     // S61
@@ -94,25 +105,41 @@ fn credential(
         jwt,
         introspection,
         api_key,
+        client_certificate,
     } = credential;
-    let given = [jwt.is_some(), introspection.is_some(), api_key.is_some()];
+    let given = [
+        jwt.is_some(),
+        introspection.is_some(),
+        api_key.is_some(),
+        client_certificate.is_some(),
+    ];
     if given.into_iter().filter(|is_given| *is_given).count() != 1 {
         findings.incomplete(
             at,
-            "each entry has exactly one of `jwt`, `introspection` and `api_key`",
+            "each entry has exactly one of `jwt`, `introspection`, `api_key` and `client_certificate`",
             "write `- { jwt: … }` and `- { api_key: … }` as entries of their own",
         );
         return None;
     }
-    let parts = (jwt.as_ref(), introspection.as_deref(), api_key.as_deref());
+    let parts = (
+        jwt.as_ref(),
+        introspection.as_deref(),
+        api_key.as_deref(),
+        client_certificate.as_deref(),
+    );
     part(at, parts, names, findings)
 }
 
-type Parts<'a> = (Option<&'a OneOrMany>, Option<&'a str>, Option<&'a str>);
+type Parts<'a> = (
+    Option<&'a OneOrMany>,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<&'a str>,
+);
 
 fn part(
     at: &ConfigPath,
-    (jwt, introspection, api_key): Parts<'_>,
+    (jwt, introspection, api_key, client_certificate): Parts<'_>,
     names: &Names<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Accepts> {
@@ -141,6 +168,16 @@ fn part(
             jwt: Box::default(),
             introspection: Some(index),
         }));
+    }
+    if let Some(name) = client_certificate {
+        let known = names.client_certificates;
+        let found = known.iter().position(|accepted| *accepted.name == *name);
+        let declared = &names.declared.client_certificates;
+        if found.is_none() && !declared.contains(&name) {
+            let (at, known) = (at.key("client_certificate"), declared.iter().copied());
+            findings.unknown(&at, "client certificate", "client_certificates", name, known);
+        }
+        return found.map(Accepts::Certificate);
     }
     let name = api_key?;
     let found = names.keys.iter().position(|ring| *ring.name == *name);
@@ -194,7 +231,7 @@ fn any(at: &ConfigPath, parts: Vec<Accepts>, names: &Names<'_>, findings: &mut F
             Accepts::Token(Tokens { jwt, introspection }) => {
                 let before = merged.iter_mut().find_map(|accepts| match accepts {
                     Accepts::Token(tokens) => Some(tokens),
-                    Accepts::ApiKey(_) => None,
+                    Accepts::ApiKey(_) | Accepts::Certificate(_) => None,
                 });
                 let Some(tokens) = before else {
                     merged.push(Accepts::Token(Tokens { jwt, introspection }));
@@ -223,6 +260,10 @@ fn any(at: &ConfigPath, parts: Vec<Accepts>, names: &Names<'_>, findings: &mut F
                 same_header(&at, &part, &merged, names, findings);
                 merged.push(part);
             }
+            Accepts::Certificate(_) => {
+                one_certificate(&at, &merged, findings);
+                merged.push(part);
+            }
         }
     }
     match <[Accepts; 1]>::try_from(merged) {
@@ -235,7 +276,6 @@ fn any(at: &ConfigPath, parts: Vec<Accepts>, names: &Names<'_>, findings: &mut F
 fn all(at: &ConfigPath, parts: Vec<Accepts>, names: &Names<'_>, findings: &mut Findings<'_>) -> Option<Asks> {
     for (index, part) in parts.iter().enumerate() {
         let before = parts.get(..index).unwrap_or_default();
-        let kind = std::mem::discriminant(part);
         let is_repeated = before.iter().any(|other| match (part, other) {
             (Accepts::Token(a), Accepts::Token(b)) => a.jwt.is_empty() == b.jwt.is_empty(),
             _ => false,
@@ -246,8 +286,11 @@ fn all(at: &ConfigPath, parts: Vec<Accepts>, names: &Names<'_>, findings: &mut F
                 "a request carries one token, which cannot be of two issuers",
                 "to take either, list the issuers in one entry: `jwt: [a, b]`",
             );
-        } else if kind == std::mem::discriminant(&Accepts::ApiKey(0)) {
-            same_header(&at.index(index), part, before, names, findings);
+        }
+        match part {
+            Accepts::Token(_) => {}
+            Accepts::ApiKey(_) => same_header(&at.index(index), part, before, names, findings),
+            Accepts::Certificate(_) => one_certificate(&at.index(index), before, findings),
         }
     }
     let first = parts.first().filter(|first| !identifies_only(first, names));
@@ -260,7 +303,7 @@ fn all(at: &ConfigPath, parts: Vec<Accepts>, names: &Names<'_>, findings: &mut F
         return None;
     };
     let cost = |accepts: &Accepts| match accepts {
-        Accepts::ApiKey(_) => 0,
+        Accepts::ApiKey(_) | Accepts::Certificate(_) => 0,
         Accepts::Token(tokens) if tokens.introspection.is_none() => 1,
         Accepts::Token(_) => 2,
     };
@@ -273,6 +316,19 @@ fn all(at: &ConfigPath, parts: Vec<Accepts>, names: &Names<'_>, findings: &mut F
     })
 }
 
+fn one_certificate(at: &ConfigPath, before: &[Accepts], findings: &mut Findings<'_>) {
+    if before
+        .iter()
+        .any(|other| matches!(other, Accepts::Certificate(_)))
+    {
+        findings.error(
+            at,
+            "there is a `client_certificate` already",
+            "a connection has one certificate: list what it may be like in one `allow`",
+        );
+    }
+}
+
 fn same_header(
     at: &ConfigPath,
     part: &Accepts,
@@ -282,7 +338,7 @@ fn same_header(
 ) {
     let header = |accepts: &Accepts| match accepts {
         Accepts::ApiKey(index) => names.keys.get(*index).map(|ring| &ring.header),
-        Accepts::Token(_) => None,
+        Accepts::Token(_) | Accepts::Certificate(_) => None,
     };
     let ours = header(part);
     if ours.is_some() && before.iter().any(|other| header(other) == ours) {

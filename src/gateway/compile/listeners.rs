@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -10,12 +11,14 @@ use ipnet::IpNet;
 use super::certificates::certified_key;
 use super::findings::Findings;
 use super::networks::network;
+use super::truststores;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
-use crate::config::{self, Plaintext, Redirect, TlsProfile, TlsVersion};
+use crate::config::{self, CertificateMode, Plaintext, Redirect, TlsProfile, TlsVersion};
+use crate::gates::authn::certificate::Truststore;
 use crate::gateway::certificates::Certificates;
 use crate::gateway::router::HostPattern;
-use crate::gateway::{Listener, Purpose, Route, TlsPolicy};
+use crate::gateway::{ClientCertificates, Listener, Purpose, Route, TlsPolicy};
 
 /// AEAD with forward secrecy, nothing else (S5).
 const TLS12_CIPHERS: [&str; 6] = [
@@ -37,7 +40,12 @@ const TLS13_CIPHERSUITES: [&str; 3] = [
 /// Two years (S11).
 const HSTS_MAX_AGE: Duration = Duration::from_secs(63_072_000);
 
-pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_>) -> Vec<Listener> {
+pub(super) fn compile(
+    listeners: &[config::Listener],
+    truststores: &[Arc<Truststore>],
+    declared: &[&str],
+    findings: &mut Findings<'_>,
+) -> Vec<Listener> {
     let root = ConfigPath::root().key("listeners");
     if listeners.is_empty() {
         findings.incomplete(&root, "there is no listener", "");
@@ -63,7 +71,14 @@ pub(super) fn compile(listeners: &[config::Listener], findings: &mut Findings<'_
             );
         }
         let purpose = match (tls, redirect_https, plaintext) {
-            (Some(tls), None, None) => Purpose::Tls(tls_policy(&at.key("tls"), tls, findings)?),
+            (Some(tls), None, None) => {
+                let at = at.key("tls");
+                let asked = tls.client_certificates.as_ref().and_then(|asked| {
+                    let at = at.key("client_certificates");
+                    client_certificates(&at, asked, truststores, declared, findings)
+                });
+                Purpose::Tls(Box::new(tls_policy(&at, tls, asked, findings)?))
+            }
             (None, Some(redirect), None) => {
                 Purpose::Redirect(redirect_port(&at.key("redirect_https"), redirect, findings)?)
             }
@@ -134,13 +149,54 @@ fn redirect_port(at: &ConfigPath, redirect: &Redirect, findings: &mut Findings<'
     port
 }
 
-fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -> Option<TlsPolicy> {
+/// Indices of the truststores that listeners verify certificates with.
+pub(super) fn truststores(listeners: &[Listener]) -> Vec<usize> {
+    let asked = listeners.iter().filter_map(|listener| match &listener.purpose {
+        Purpose::Tls(tls) => tls.client_certificates.map(|asked| asked.trust),
+        Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
+    });
+    asked.collect()
+}
+
+fn client_certificates(
+    at: &ConfigPath,
+    asked: &config::ClientCertificates,
+    truststores: &[Arc<Truststore>],
+    declared: &[&str],
+    findings: &mut Findings<'_>,
+) -> Option<ClientCertificates> {
+    let config::ClientCertificates { mode, trust } = asked;
+    let is_required = match mode {
+        CertificateMode::Off => return None,
+        CertificateMode::Optional => false,
+        CertificateMode::Required => true,
+    };
+    let Some(trust) = trust else {
+        findings.incomplete(
+            at,
+            "nothing says whose certificates are good",
+            "name a truststore: `trust: …`",
+        );
+        return None;
+    };
+    let trust = truststores::trust(&at.key("trust"), trust, truststores, declared, findings)?;
+    Some(ClientCertificates { is_required, trust })
+}
+
+fn tls_policy(
+    at: &ConfigPath,
+    tls: &config::Tls,
+    client_certificates: Option<ClientCertificates>,
+    findings: &mut Findings<'_>,
+) -> Option<TlsPolicy> {
     let config::Tls {
         profile,
         min_version,
         ciphers,
         ciphersuites,
         certificates,
+        // read before
+        client_certificates: _,
         http2,
         hsts_max_age,
     } = tls;
@@ -195,6 +251,7 @@ fn tls_policy(at: &ConfigPath, tls: &config::Tls, findings: &mut Findings<'_>) -
         ciphers,
         ciphersuites,
         certificates: Certificates::new(certificates),
+        client_certificates,
         http2: *http2,
         hsts,
     })
@@ -267,7 +324,7 @@ pub(super) fn check_names(listeners: &[Listener], routes: &[Route], findings: &m
     let tls: Vec<&TlsPolicy> = listeners
         .iter()
         .filter_map(|listener| match &listener.purpose {
-            Purpose::Tls(tls) => Some(tls),
+            Purpose::Tls(tls) => Some(&**tls),
             Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
         })
         .collect();

@@ -6,6 +6,7 @@
 mod attempts;
 mod attestations;
 mod certificates;
+mod client_certificates;
 mod conditions;
 mod connections;
 mod content;
@@ -25,6 +26,7 @@ mod routes;
 mod server;
 mod step_up;
 mod tests;
+mod truststores;
 mod unused;
 mod upgrades;
 mod upstreams;
@@ -132,6 +134,8 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         issuers,
         keys,
         attestations,
+        truststores,
+        client_certificates,
         roles,
         identity_headers,
         flood,
@@ -157,14 +161,25 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let server = server::compile(&server, findings);
     let admin = observe::admin(&admin, findings);
     let records = observe::records(&records, findings);
-    let listeners = listeners::compile(&listeners, findings);
     let connections = connections::compile(&connections, findings);
     let trusted_proxies = listeners::networks(&root.key("trusted_proxies"), &trusted_proxies, findings);
+    let declared_truststores: Vec<&str> = truststores.keys().map(String::as_str).collect();
+    let authorities: Vec<&str> = issuers.keys().chain(keys.keys()).map(String::as_str).collect();
+    let truststores = truststores::compile(&truststores, &authorities, findings);
+    let listeners = listeners::compile(&listeners, &truststores, &declared_truststores, findings);
+    let compiled_certificates = client_certificates::compile(
+        &client_certificates,
+        &truststores,
+        &declared_truststores,
+        &listeners::truststores(&listeners),
+        findings,
+    );
     // names that were written, whether or not what they stand for could be compiled
     let declared = routes::Declared {
         issuers: issuers.keys().map(String::as_str).collect(),
         keys: keys.keys().map(String::as_str).collect(),
         attestations: attestations.keys().map(String::as_str).collect(),
+        client_certificates: client_certificates.keys().map(String::as_str).collect(),
         upstreams: upstreams.keys().map(String::as_str).collect(),
         limits: limits.keys().map(String::as_str).collect(),
     };
@@ -200,6 +215,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         issuers: &compiled_issuers,
         keys: &compiled_keys,
         attestations: &compiled_attestations,
+        client_certificates: &compiled_certificates,
         roles: &roles,
         conditions: &conditions,
         inheritance: &inheritance,
@@ -218,11 +234,19 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
             .collect(),
         issuers: &compiled_issuers,
         keys: &compiled_keys,
+        client_certificates: &compiled_certificates,
         limits: &compiled_limits,
     };
     let (routes, claims) = routes::compile(&routes, &names, findings);
     let unused = unused::report(&unused, &routes, findings);
-    let tests = tests::compile(&tests, &declared.issuers, &compiled_keys, &routes, findings);
+    let tests = tests::compile(
+        &tests,
+        &declared.issuers,
+        &compiled_keys,
+        &truststores,
+        &routes,
+        findings,
+    );
     let (issuers, keys) = (compiled_issuers, compiled_keys);
     let (upstreams, limits) = (compiled_upstreams, compiled_limits);
     let router = Router::new(&claims)
@@ -243,6 +267,8 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         issuers: issuers.into(),
         keys: keys.into(),
         attestations: compiled_attestations.into(),
+        truststores: truststores.into(),
+        client_certificates: compiled_certificates.into(),
         identity_headers,
         flood,
         attempts,

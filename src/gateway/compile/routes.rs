@@ -13,6 +13,7 @@ use crate::config::path::ConfigPath;
 use crate::config::{self, Auth, Match, Mode};
 use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::attestation::Attestation;
+use crate::gates::authn::certificate::Accepted;
 use crate::gates::authn::{Accepts, Asks, Authn, IssuerPolicy, Tokens};
 use crate::gates::authz::{Asked, Authz, Grant, Origin, Role, Roles, Scopes};
 use crate::gates::limits::Limit;
@@ -26,6 +27,7 @@ pub(super) struct Declared<'a> {
     pub issuers: Vec<&'a str>,
     pub keys: Vec<&'a str>,
     pub attestations: Vec<&'a str>,
+    pub client_certificates: Vec<&'a str>,
     pub upstreams: Vec<&'a str>,
     pub limits: Vec<&'a str>,
 }
@@ -36,6 +38,7 @@ pub(super) struct Names<'a> {
     pub issuers: &'a [IssuerPolicy],
     pub keys: &'a [KeyRing],
     pub attestations: &'a [Attestation],
+    pub client_certificates: &'a [Accepted],
     pub roles: &'a BTreeMap<String, Role>,
     pub conditions: &'a BTreeMap<String, Condition>,
     pub inheritance: &'a Inheritance<'a>,
@@ -236,6 +239,7 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
         jwt: _,
         introspection: _,
         api_key: _,
+        client_certificate: _,
         any_of: _,
         all_of: _,
     } = auth;

@@ -1,9 +1,12 @@
 //! `tests:`
 
+use std::sync::Arc;
+
 use super::findings::Findings;
 use crate::config;
 use crate::config::path::ConfigPath;
 use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::certificate::Truststore;
 use crate::gateway::Route;
 use crate::policy_test::PolicyTest;
 
@@ -14,6 +17,7 @@ pub(super) fn compile(
     tests: &[config::PolicyTest],
     issuers: &[&str],
     rings: &[KeyRing],
+    truststores: &[Arc<Truststore>],
     routes: &[Route],
     findings: &mut Findings<'_>,
 ) -> Vec<PolicyTest> {
@@ -55,6 +59,13 @@ pub(super) fn compile(
             let at = at_request.key("api_key").key("keys");
             let known = rings.iter().map(|ring| &*ring.name);
             findings.unknown(&at, "ring of keys", "keys", &granted.keys, known);
+        }
+        if let Some(certified) = &request.client_certificate
+            && !truststores.iter().any(|store| *store.name == *certified.trust)
+        {
+            let at = at_request.key("client_certificate").key("trust");
+            let known = truststores.iter().map(|store| &*store.name);
+            findings.unknown(&at, "truststore", "truststores", &certified.trust, known);
         }
         let times = times.unwrap_or(1);
         if !(1..=MOST).contains(&times) {

@@ -1,4 +1,4 @@
-//! What was declared and no route asks for: roles, conditions, groups, limits, issuers (S66). Least privilege begins with
+//! What was declared and no route asks for: roles, conditions, groups, limits, issuers, keys, certificates (S66). Least privilege begins with
 //! less to read; and what nobody asks for may be what somebody meant to ask for.
 
 use std::collections::BTreeSet;
@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::findings::Findings;
 use crate::config::path::ConfigPath;
 use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::certificate::Accepted;
 use crate::gates::authn::{Accepts, IssuerPolicy};
 use crate::gates::authz::Grant;
 use crate::gates::limits::Limit;
@@ -20,6 +21,7 @@ pub(super) struct Declared<'a> {
     pub grouped: BTreeSet<&'a str>,
     pub issuers: &'a [IssuerPolicy],
     pub keys: &'a [KeyRing],
+    pub client_certificates: &'a [Accepted],
     pub limits: &'a [Limit],
 }
 
@@ -27,6 +29,7 @@ pub(super) struct Declared<'a> {
 pub(super) fn report(declared: &Declared<'_>, routes: &[Route], findings: &Findings<'_>) -> Vec<String> {
     let (mut roles, mut conditions) = (BTreeSet::new(), BTreeSet::new());
     let (mut issuers, mut keys, mut limits) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut certificates = BTreeSet::new();
     for route in routes {
         limits.extend(route.limits.list.iter().copied());
         conditions.extend(
@@ -44,6 +47,7 @@ pub(super) fn report(declared: &Declared<'_>, routes: &[Route], findings: &Findi
                     issuers.extend(tokens.jwt.iter().chain(&tokens.introspection).copied())
                 }
                 Accepts::ApiKey(ring) => _ = keys.insert(*ring),
+                Accepts::Certificate(accepted) => _ = certificates.insert(*accepted),
             }
         }
         for asked in &authz.grants {
@@ -83,6 +87,12 @@ pub(super) fn report(declared: &Declared<'_>, routes: &[Route], findings: &Findi
     }
     for (_, ring) in (0..).zip(declared.keys).filter(|(index, _)| lost(&keys, index)) {
         add("ring of keys", "keys", &ring.name);
+    }
+    for (_, accepted) in (0..)
+        .zip(declared.client_certificates)
+        .filter(|(index, _)| lost(&certificates, index))
+    {
+        add("client certificate", "client_certificates", &accepted.name);
     }
     unused
 }

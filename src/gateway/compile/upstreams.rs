@@ -41,6 +41,7 @@ fn upstream(
         targets,
         tls,
         timeouts,
+        client_certificate_header,
         idle,
         connect_retries,
         error_bodies,
@@ -80,6 +81,7 @@ fn upstream(
         timeouts: self::timeouts(&at.key("timeouts"), timeouts, findings),
         idle: findings.duration(&at.key("idle"), *idle, SECOND * 30, SHORTEST..=HOUR),
         connect_retries,
+        client_certificate_header: *client_certificate_header,
         replace_error_bodies: *error_bodies == ErrorBodies::Replace,
     })
 }

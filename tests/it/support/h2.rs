@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use openssl::ssl::{SslConnector, SslMethod};
+use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod};
 
 use super::{Answer, Authority};
 
@@ -54,11 +54,21 @@ pub async fn connect(
     address: SocketAddr,
     authority: &Authority,
 ) -> (::h2::client::SendRequest<Bytes>, tokio::task::JoinHandle<()>) {
+    connect_with(address, authority, |_| ()).await
+}
+
+/// The same with settings.
+pub async fn connect_with(
+    address: SocketAddr,
+    authority: &Authority,
+    settings: impl FnOnce(&mut SslConnectorBuilder),
+) -> (::h2::client::SendRequest<Bytes>, tokio::task::JoinHandle<()>) {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
     let mut store = openssl::x509::store::X509StoreBuilder::new().unwrap();
     store.add_cert(authority.certificate.clone()).unwrap();
     builder.set_cert_store(store.build());
     builder.set_alpn_protos(b"\x02h2").unwrap();
+    settings(&mut builder);
     let ssl = builder
         .build()
         .configure()

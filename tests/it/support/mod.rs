@@ -10,6 +10,7 @@ pub mod issuer;
 pub mod jose;
 pub mod mmdb;
 pub mod origin;
+pub mod pki;
 pub mod redis;
 pub mod ws;
 
