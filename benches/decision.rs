@@ -88,6 +88,7 @@ issuers:
     introspection: {{ url: "https://issuer.example/asked", client_id: us, client_secret: "${{env:PATH}}" }}
 keys: {{ partners: {{ file: partners.json }} }}
 flood: {{ per_address: 4000000000 }}
+revocation: {{ file: revoked.txt }}
 limits:
   address: {{ rate: "65535/100ms", key: address }}
   client: {{ rate: "65535/100ms", key: subject }}

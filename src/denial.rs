@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::gates::authn::attestation::AttestationError;
 use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::limits::Standing;
 use crate::head::Malformed;
@@ -35,8 +36,14 @@ pub enum Denial {
     Unauthenticated(AuthnError, Schemes),
     /// Too many requests of one address, whoever they are.
     Flooded,
+    /// The credential is not looked at, after too many that were not good; holds when to try again.
+    Attempts(Whose, Duration),
     /// The caller has used up a limit.
     RateLimited(Standing),
+    /// The application has not shown that it is the genuine one.
+    Attestation(AttestationError),
+    /// The caller has to log in again, or better; holds what the challenge asks for.
+    StepUp(Short, Arc<str>),
     /// The caller may not, or not from there, or not now.
     Forbidden(Forbidden),
     /// The connection may not leave HTTP, or not so.
@@ -122,11 +129,33 @@ pub enum PlainHttp {
     Body,
 }
 
+/// Of whom too many credentials were not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of the address.
+    Address,
+    /// Of those that claim to be of the account.
+    Account,
+}
+
+/// In what a log-in falls short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Short {
+    /// Of another class.
+    Class,
+    /// By other methods.
+    Methods,
+    /// Too long ago.
+    Age,
+}
+
 /// Outside evidence that a decision may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dependency {
     /// The keys of a token's issuer.
     IdentityProvider,
+    /// The list of what was taken back.
+    Revocations,
     /// Room for the record of the request.
     Records,
 }
@@ -219,9 +248,12 @@ impl Denial {
         match self {
             Denial::Malformed(_) | Denial::HeadTooSlow | Denial::PlainHttp(_) => Gate::Head,
             Denial::Misdirected | Denial::NoRoute | Denial::MethodNotAllowed(_) => Gate::Route,
-            Denial::Unauthenticated(..) | Denial::Unavailable(Dependency::IdentityProvider, _) => Gate::Authn,
+            Denial::Unauthenticated(..)
+            | Denial::Attempts(..)
+            | Denial::Attestation(_)
+            | Denial::Unavailable(Dependency::IdentityProvider | Dependency::Revocations, _) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
-            Denial::Forbidden(_) => Gate::Authz,
+            Denial::Forbidden(_) | Denial::StepUp(..) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
             Denial::RateLimited(_) => Gate::Limits,
             Denial::Upgrade(_) => Gate::Upgrade,
@@ -245,8 +277,10 @@ impl Denial {
             Denial::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Denial::NoRoute => StatusCode::NOT_FOUND,
             Denial::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Denial::Unauthenticated(..) => StatusCode::UNAUTHORIZED,
-            Denial::Flooded | Denial::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Denial::Unauthenticated(..) | Denial::Attestation(_) | Denial::StepUp(..) => {
+                StatusCode::UNAUTHORIZED
+            }
+            Denial::Flooded | Denial::RateLimited(_) | Denial::Attempts(..) => StatusCode::TOO_MANY_REQUESTS,
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken | UpgradeError::Handshake => StatusCode::BAD_REQUEST,
                 UpgradeError::Version => StatusCode::UPGRADE_REQUIRED,
@@ -306,7 +340,13 @@ impl Denial {
             Denial::Forbidden(Forbidden::Country) => "country_not_allowed",
             Denial::Forbidden(Forbidden::CountryUnknown) => "country_unknown",
             Denial::Forbidden(Forbidden::Time) => "time_not_allowed",
+            Denial::Attestation(why) => why.reason(),
+            Denial::StepUp(Short::Class, _) => "acr_insufficient",
+            Denial::StepUp(Short::Methods, _) => "amr_insufficient",
+            Denial::StepUp(Short::Age, _) => "authentication_too_old",
             Denial::Flooded => "flooded",
+            Denial::Attempts(Whose::Address, _) => "attempts_of_address",
+            Denial::Attempts(Whose::Account, _) => "attempts_for_account",
             Denial::RateLimited(_) => "rate_limited",
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken => "upgrade_not_taken",
@@ -328,6 +368,7 @@ impl Denial {
                 ContentError::MemoryExhausted => "body_memory_exhausted",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
+            Denial::Unavailable(Dependency::Revocations, _) => "revocations_unavailable",
             Denial::Unavailable(Dependency::Records, _) => "records_full",
             Denial::Upstream(why) => match why {
                 UpstreamError::Unresolved => "upstream_unresolved",
@@ -379,6 +420,10 @@ impl Denial {
                 | UpstreamError::Malformed => "upstream_unavailable",
                 UpstreamError::Failed(_) => "upstream_failed",
             },
+            Denial::Attestation(why) => why.public_code(),
+            Denial::StepUp(..) => "insufficient_user_authentication",
+            // which of them is nothing that who tries should know
+            Denial::Attempts(..) => "too_many_refused_credentials",
             Denial::HeadTooSlow
             | Denial::PlainHttp(_)
             | Denial::Misdirected
@@ -425,8 +470,15 @@ impl Denial {
             Denial::Forbidden(
                 Forbidden::Network | Forbidden::Country | Forbidden::CountryUnknown | Forbidden::Time,
             ) => "This may not be asked from here, or not now.",
+            Denial::Attestation(AttestationError::Missing) => {
+                "An attestation of the application is required."
+            }
+            Denial::Attestation(_) => "The attestation of the application is not good.",
+            Denial::StepUp(Short::Age, _) => "A more recent log-in is required.",
+            Denial::StepUp(..) => "A log-in of another kind is required.",
             Denial::Flooded => "Too many requests from this address.",
             Denial::RateLimited(_) => "A limit is used up; see Retry-After.",
+            Denial::Attempts(..) => "Too many credentials were not good; see Retry-After.",
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken => "The connection cannot be upgraded here.",
                 UpgradeError::Handshake => "This is not the handshake of a WebSocket.",
@@ -450,6 +502,9 @@ impl Denial {
                     "There is no room for the body now. This is not a fault of the request; try again later."
                 }
             },
+            Denial::Unavailable(Dependency::Revocations, _) => {
+                "Whether the credential was revoked cannot be told at the moment."
+            }
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
             }
@@ -470,6 +525,20 @@ impl Denial {
     pub fn challenge(&self) -> Option<String> {
         match self {
             Denial::Unauthenticated(why, schemes) => Some(schemes.challenge(*why)),
+            // no RFC names such a scheme; a 401 has to name one
+            Denial::Attestation(AttestationError::Missing) => {
+                Some("Attestation realm=\"durward\"".to_owned())
+            }
+            Denial::Attestation(why) => Some(format!(
+                "Attestation realm=\"durward\", error=\"{}\"",
+                why.public_code()
+            )),
+            // RFC 9470 section 3
+            Denial::StepUp(_, asks) => Some(format!(
+                "Bearer realm=\"durward\", error=\"insufficient_user_authentication\", \
+                 error_description=\"{}\"{asks}",
+                self.detail()
+            )),
             // what is missing to an API key cannot be asked for in this way
             Denial::Forbidden(Forbidden::Scope(scopes)) if !scopes.is_empty() => Some(format!(
                 "Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""
@@ -494,10 +563,8 @@ impl Denial {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Denial::Flooded | Denial::Content(ContentError::MemoryExhausted) => Some(1),
-            // rounded up: who waits so long is admitted
-            Denial::RateLimited(standing) => {
-                Some(standing.quota.reset.as_millis().div_ceil(1000).max(1) as u64)
-            }
+            Denial::RateLimited(Standing { quota, .. }) => Some(seconds(quota.reset)),
+            Denial::Attempts(_, reset) => Some(seconds(*reset)),
             Denial::Unavailable(_, after) => Some(after.as_secs().max(1)),
             Denial::Upstream(UpstreamError::Unresolved) => Some(1),
             _ => None,
@@ -508,7 +575,7 @@ impl Denial {
     #[must_use]
     pub fn is_of_credential(&self) -> bool {
         match self {
-            Denial::Unauthenticated(..) => true,
+            Denial::Unauthenticated(..) | Denial::Attestation(_) | Denial::StepUp(..) => true,
             Denial::Forbidden(why) => match why {
                 Forbidden::Scope(_) | Forbidden::Role | Forbidden::Permission => true,
                 // with another path, from elsewhere or later it may do; and which paths were tried is worth knowing
@@ -542,6 +609,11 @@ impl Denial {
                 | Denial::Internal
         )
     }
+}
+
+/// Whole seconds, rounded up: who waits so long is admitted.
+fn seconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

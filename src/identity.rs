@@ -1,5 +1,6 @@
 //! Who the caller is, as verified. Only [`crate::gates::authn`] can make a [`Client`].
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use http::header::{HeaderName, HeaderValue};
@@ -64,6 +65,8 @@ pub struct Client {
 pub struct Derived {
     /// Its part of the key of each limit, with the `authn_policy` of the snapshot whose limits they are.
     pub limit_keys: OnceLock<(u64, Box<[u64]>)>,
+    /// The change of the deny list as of which it is not on it; 0: it was never looked up.
+    pub not_revoked: AtomicU64,
     /// How records name it.
     pub record: OnceLock<Box<str>>,
     /// How explanations name it.

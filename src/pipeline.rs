@@ -9,8 +9,9 @@
 //! peer      the connection's name and certificate 401 421
 //! route     host + path + method                404 405 421
 //! authz     network, country, time              403
-//! authn     credential → Client                 401 503
-//! authz     scopes, roles, permissions, claims  403
+//! authn     credential → Client                 401 429 503
+//! authn     attestation of the application     401
+//! authz     scopes, roles, permissions, claims  401 403
 //! limits    per caller, address, route          429
 //! upgrade   WebSocket, where the route has it     400 403 426
 //! content   length and type of the body         413 415
@@ -167,16 +168,29 @@ impl Gateway {
             Access::Protected { authn, authz } => {
                 let client = match authn.check(self, request, world, trace).await {
                     Ok(client) => client,
+                    Err(denial @ Denial::Attempts(..)) => {
+                        let detail = Detail::Text("too many before it were not good");
+                        return Err(trace.denied(denial, self.attempts.line, detail));
+                    }
                     Err(denial) => return Err(trace.denied(denial, authn.line, Detail::Credentials)),
                 };
                 trace.client = Some(client.clone());
                 trace.passed(Gate::Authn, authn.line, Detail::Caller);
+                if let Some(index) = authn.attestation {
+                    let Some(attestation) = self.attestations.get(index) else {
+                        let detail = Detail::Text("an unknown attestation is asked for");
+                        return Err(trace.denied(Denial::Internal, authn.line, detail));
+                    };
+                    let verdict = attestation.check(request.headers(), world.now());
+                    let detail = Detail::Text("an attestation of the application");
+                    trace.settle(verdict, attestation.mode, Gate::Authn, attestation.line, detail)?;
+                }
                 if authz.grants.is_empty() {
                     let detail = Detail::Text("asks for nothing beyond a valid credential");
                     trace.passed(Gate::Authz, authz.line, detail);
                 }
                 for (index, asked) in (0..).zip(&authz.grants) {
-                    let verdict = asked.what.check(&client, head.path());
+                    let verdict = asked.what.check(&client, head.path(), world.now());
                     let detail = Detail::Grant(index);
                     trace.settle(verdict, asked.mode, Gate::Authz, asked.line, detail)?;
                 }

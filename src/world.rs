@@ -11,14 +11,17 @@ pub mod jitter;
 pub mod keys;
 pub mod live;
 pub mod recorded;
+pub mod revocations;
 pub mod staples;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::gates::authn::attempts::Counters;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::revocation::Revocations;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 
@@ -30,9 +33,9 @@ pub trait World: Sync {
     /// The keys of an issuer, by its index in the snapshot. Must not wait.
     fn keys(&self, issuer: usize) -> Keys;
 
-    /// Asks for newer keys because `keys` did not hold what a token names, and waits for them within the issuer's
-    /// deadline; at once where its cooldown does not allow a fetch.
-    fn newer_keys(&self, issuer: usize) -> impl Future<Output = Keys> + Send;
+    /// Asks for newer keys because `keys` did not hold the one that a token names, and waits for them within the issuer's
+    /// deadline. Unavailable where its cooldown does not allow a fetch, unless the last one has told what is asked.
+    fn newer_keys(&self, issuer: usize, kid: Option<&str>) -> impl Future<Output = Keys> + Send;
 
     /// Asks an issuer about a token, and waits for the answer within the issuer's deadline. Whoever calls it remembers what
     /// came of it: `digest` only brings those together who ask about the same token.
@@ -48,6 +51,12 @@ pub trait World: Sync {
 
     /// The counters of a limit, by its index in the snapshot.
     fn windows(&self, limit: usize) -> Option<&Windows>;
+
+    /// What was counted of refused credentials.
+    fn attempts(&self) -> &Counters;
+
+    /// What was taken back.
+    fn revocations(&self) -> &Revocations;
 
     /// Verdicts on credentials seen before.
     fn verdicts(&self) -> &Verdicts;

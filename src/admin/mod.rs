@@ -11,6 +11,7 @@ use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 
+use crate::clock::UnixTime;
 use crate::running::live::Live;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::timestamp;
@@ -96,6 +97,10 @@ impl Admin {
                 {
                     failing.push(json!({ "dependency": "upstream", "upstream": &*upstream.name }));
                 }
+                let lists = running.memory.revocations().states(UnixTime::of_system());
+                for list in lists.iter().filter(|list| !list.is_usable) {
+                    failing.push(json!({ "dependency": "revocation", "source": list.source }));
+                }
                 if self.telemetry.records.is_full() {
                     failing.push(json!({ "dependency": "records", "state": "full" }));
                 }
@@ -116,6 +121,11 @@ impl Admin {
                         "read": timestamp(reload.at),
                         "faults": reload.faults,
                     },
+                    "revocation": running.memory.revocations().states(UnixTime::of_system()).iter().map(|list| {
+                        json!({
+                            "source": list.source, "entries": list.entries, "usable": list.is_usable, "fault": list.fault,
+                        })
+                    }).collect::<Vec<_>>(),
                     "current": reload.file.as_deref() == Some(&*running.gateway.hash) && reload.faults.is_empty(),
                 });
                 response(

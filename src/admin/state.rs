@@ -28,6 +28,11 @@ pub(super) struct State {
     limit_evictions: IntCounterVec,
     limit_crowded: IntCounterVec,
     flood: IntGauge,
+    attempt_keys: IntGaugeVec,
+    attempt_crowded: IntCounterVec,
+    revocation_entries: IntGaugeVec,
+    revocation_usable: IntGaugeVec,
+    revocation_current: IntGaugeVec,
     resolved: IntGaugeVec,
     info: IntGaugeVec,
     reload_successful: IntGauge,
@@ -127,6 +132,31 @@ impl State {
             flood: gauge(
                 "durward_flood_limit",
                 "Requests of one address in a second, at most; 0: no limit.",
+            )?,
+            attempt_keys: gauges(
+                "durward_failed_authentication_keys",
+                "Addresses, or accounts, whose refused credentials are counted now.",
+                &["whose"],
+            )?,
+            attempt_crowded: counters(
+                "durward_failed_authentication_crowded_total",
+                "Credentials that were not looked at because all places were taken by others at their limit.",
+                &["whose"],
+            )?,
+            revocation_entries: gauges(
+                "durward_revocation_entries",
+                "Entries of the deny list.",
+                &["source"],
+            )?,
+            revocation_usable: gauges(
+                "durward_revocation_usable",
+                "Whether the deny list is known, and not too old.",
+                &["source"],
+            )?,
+            revocation_current: gauges(
+                "durward_revocation_current",
+                "Whether the last look at the deny list's source brought all of it.",
+                &["source"],
             )?,
             resolved: gauges(
                 "durward_upstream_resolved",
@@ -259,6 +289,29 @@ impl State {
             let (evicted, crowded) = windows.take_counts();
             self.limit_evictions.with_label_values(&limit).inc_by(evicted);
             self.limit_crowded.with_label_values(&limit).inc_by(crowded);
+        }
+        self.attempt_keys.reset();
+        for (whose, windows) in running.memory.attempts().windows() {
+            let live = number(windows.live(now));
+            self.attempt_keys.with_label_values(&[whose]).set(live);
+            let (_, crowded) = windows.take_counts();
+            self.attempt_crowded.with_label_values(&[whose]).inc_by(crowded);
+        }
+        let gauges = [
+            &self.revocation_entries,
+            &self.revocation_usable,
+            &self.revocation_current,
+        ];
+        gauges.iter().for_each(|gauges| gauges.reset());
+        for list in running.memory.revocations().states(now) {
+            let says = [
+                number(list.entries),
+                i64::from(list.is_usable),
+                i64::from(list.fault.is_none()),
+            ];
+            for (gauges, says) in gauges.iter().zip(says) {
+                gauges.with_label_values(&[list.source]).set(says);
+            }
         }
         let flood = running.gateway.flood.map_or(0, |flood| flood.per_address);
         self.flood.set(number(flood));

@@ -28,7 +28,16 @@ pub(super) struct Status {
 struct Said {
     running: Running,
     file: LastRead,
+    /// Lists of what was taken back.
+    #[serde(default)]
+    revocation: Vec<DenyList>,
     current: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct DenyList {
+    source: String,
+    fault: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,6 +104,11 @@ impl Status {
             )?;
             for fault in &said.file.faults {
                 writeln!(out, "           {fault}")?;
+            }
+            for DenyList { source, fault } in &said.revocation {
+                if let Some(fault) = fault {
+                    writeln!(out, "deny list  {source}: {fault}")?;
+                }
             }
             writeln!(out, "\n{verdict}")?;
         }

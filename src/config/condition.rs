@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::scalar::Text;
+use super::scalar::{Span, Text};
 
 /// Whether a gate's word counts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -46,6 +46,24 @@ pub struct Condition {
     /// Parameters of the path, and the claims that they must equal.
     #[serde(default)]
     pub claim_matches: BTreeMap<String, String>,
+    /// How, and how long ago, the user has logged in.
+    #[serde(default)]
+    pub step_up: Option<StepUp>,
+}
+
+/// How the user has to have logged in (RFC 9470). All that is named must hold.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepUp {
+    /// The claim `acr` is one of these, the preferred first. Default: any.
+    #[serde(default)]
+    pub acr: Vec<String>,
+    /// The claim `amr` has all of these (RFC 8176): `mfa`. Default: none.
+    #[serde(default)]
+    pub amr: Vec<String>,
+    /// The claim `auth_time` is at most so long ago, 1s to 30d. Default: any time.
+    #[serde(default)]
+    pub max_age: Option<Span>,
 }
 
 /// Networks of clients, through declared proxies.

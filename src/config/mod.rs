@@ -6,6 +6,7 @@
 //! The order of reading: text → positioned tree (`document`) → these types (`decode`) → all faults at once ([`parse`]) →
 //! places for the faults that compilation finds ([`positions`]).
 
+mod attestation;
 mod choice;
 mod decode;
 mod document;
@@ -30,6 +31,7 @@ mod limit;
 mod listener;
 mod observe;
 mod policy_test;
+mod revocation;
 mod route;
 mod secrets;
 mod upstream;
@@ -40,21 +42,23 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
+pub use attestation::{Attestation, AttestationKeys};
 pub use certificate::{
     AcceptedCertificates, AllowedCertificate, CertificateMode, ClientCertificates, OnStale, Truststore,
 };
 pub use condition::{
-    Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, TimeWindow, Unknown,
+    Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, StepUp, TimeWindow, Unknown,
 };
 pub use connection::{Connections, Http2};
 pub use issuer::{ClaimPaths, Discovery, Introspection, Issuer, Jwks, OneOrMany};
 pub use keys::{KeyEntry, KeyFile, KeyPurpose, KeyRing};
-pub use limit::{Flood, Limit};
+pub use limit::{FailedAuthentication, Flood, Limit, RateOrNone};
 pub use listener::{
     Certificate, Listener, Plaintext, Port, ProxyProtocol, Redirect, RedirectTo, Tls, TlsProfile, TlsVersion,
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use policy_test::PolicyTest;
+pub use revocation::{OnListFailure, RedisList, Revocation};
 pub use route::{
     Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
 };
@@ -101,6 +105,9 @@ pub struct Config {
     /// API keys that clients may have, by name.
     #[serde(default)]
     pub keys: BTreeMap<String, KeyRing>,
+    /// What attests applications, by name.
+    #[serde(default)]
+    pub attestations: BTreeMap<String, Attestation>,
     /// Who may have issued clients' certificates, by name.
     #[serde(default)]
     pub truststores: BTreeMap<String, Truststore>,
@@ -116,6 +123,12 @@ pub struct Config {
     /// The limit before everything else.
     #[serde(default)]
     pub flood: Flood,
+    /// How many credentials that are not good are looked at.
+    #[serde(default)]
+    pub failed_authentication: Option<FailedAuthentication>,
+    /// Where credentials are listed that were taken back before their end.
+    #[serde(default)]
+    pub revocation: Option<Revocation>,
     /// Limits that routes refer to, by name.
     #[serde(default)]
     pub limits: BTreeMap<String, Limit>,

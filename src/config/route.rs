@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::condition::{Disable, Mode};
+use super::condition::{Disable, Mode, StepUp};
 use super::issuer::OneOrMany;
 use super::scalar::{Size, Span};
 
@@ -108,6 +108,12 @@ pub struct Auth {
     /// Any one of these roles, as named in the top-level `roles`.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// What attests the application in addition, by name in `attestations`.
+    #[serde(default)]
+    pub attestation: Option<String>,
+    /// How, and how long ago, the user has logged in.
+    #[serde(default)]
+    pub step_up: Option<StepUp>,
     /// `enforce`, and nothing else: who nobody looked at could be anybody. Shadow a condition instead.
     #[serde(default)]
     pub mode: Mode,

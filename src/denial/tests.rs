@@ -11,6 +11,7 @@ fn every_denial() -> Vec<Denial> {
             .iter()
             .map(|e| Denial::Unauthenticated(*e, Schemes::BEARER)),
     );
+    all.extend(AttestationError::ALL.iter().map(|e| Denial::Attestation(*e)));
     all.extend([
         Denial::HeadTooSlow,
         Denial::PlainHttp(PlainHttp::Credential),
@@ -27,9 +28,15 @@ fn every_denial() -> Vec<Denial> {
         Denial::Forbidden(Forbidden::CountryUnknown),
         Denial::Forbidden(Forbidden::Time),
         Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
+        Denial::Unavailable(Dependency::Revocations, Duration::from_millis(1)),
         Denial::Unavailable(Dependency::Records, Duration::from_millis(1)),
         Denial::Internal,
+        Denial::StepUp(Short::Class, "".into()),
+        Denial::StepUp(Short::Methods, "".into()),
+        Denial::StepUp(Short::Age, "".into()),
         Denial::Flooded,
+        Denial::Attempts(Whose::Address, Duration::from_millis(1001)),
+        Denial::Attempts(Whose::Account, Duration::from_millis(1001)),
         Denial::RateLimited(Standing {
             limit: 0,
             quota: Quota {
@@ -98,7 +105,10 @@ fn every_denial_has_an_error_status_and_a_reason_of_its_own() {
         );
         assert_eq!(
             denial.status() == StatusCode::UNAUTHORIZED,
-            matches!(denial, Denial::Unauthenticated(..))
+            matches!(
+                denial,
+                Denial::Unauthenticated(..) | Denial::Attestation(_) | Denial::StepUp(..)
+            )
         );
         // RFC 9110 sections 15.5.2 and 15.5.6: a 401 has a challenge, a 405 has Allow
         assert!(denial.status() != StatusCode::UNAUTHORIZED || denial.challenge().is_some());

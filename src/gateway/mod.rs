@@ -21,7 +21,10 @@ pub use certificates::CertifiedKey;
 pub use policy::{Access, Action, Route, RouteId};
 
 use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::attempts::Attempts;
+use crate::gates::authn::attestation::Attestation;
 use crate::gates::authn::certificate::{Accepted, Truststore};
+use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
@@ -49,6 +52,8 @@ pub struct Gateway {
     pub issuers: Box<[IssuerPolicy]>,
     /// All rings of API keys, by name.
     pub keys: Box<[KeyRing]>,
+    /// What attests applications, by name.
+    pub attestations: Box<[Attestation]>,
     /// Who may have issued clients' certificates, by name.
     pub truststores: Box<[Arc<Truststore>]>,
     /// Certificates that routes take, by name.
@@ -57,6 +62,10 @@ pub struct Gateway {
     pub identity_headers: IdentityHeaders,
     /// The limit before everything else.
     pub flood: Option<Flood>,
+    /// How many refused credentials are looked at.
+    pub attempts: Attempts,
+    /// Where what was taken back is listed.
+    pub revocation: Option<Revocation>,
     /// All limits.
     pub limits: Box<[Limit]>,
     /// All upstreams.

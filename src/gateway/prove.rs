@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::router::{Entry, HostPattern};
 use super::{Access, Action, Gateway, Listener, Purpose, Route};
 use crate::gates::Mode;
+use crate::gates::authn::revocation::Revocation;
 use crate::pki::facts;
 
 /// Everything that is claimed of a snapshot.
@@ -224,7 +225,12 @@ fn layers(gateway: &Gateway) -> Vec<RouteLayers> {
     let layers = gateway.routes.iter().map(|route| {
         let (identity, authorization) = match &route.access {
             Access::Public(_) => (None, authorization(route)),
-            Access::Protected { authn, .. } => (Some(authn.terms(gateway)), authorization(route)),
+            Access::Protected { authn, .. } => {
+                let terms = [authn.terms(gateway)].into_iter();
+                let revocation = gateway.revocation.as_ref().map(Revocation::describe);
+                let identity: Vec<String> = terms.chain(revocation).collect();
+                (Some(identity.join("; ")), authorization(route))
+            }
         };
         RouteLayers {
             route: route.id.to_string(),
@@ -273,6 +279,13 @@ fn shadows(gateway: &Gateway) -> Vec<String> {
             flood.line,
         );
     }
+    if let Some(what) = gateway
+        .attempts
+        .describe()
+        .filter(|_| gateway.attempts.mode == Mode::Shadow)
+    {
+        add(what.replace(Mode::Shadow.note(), ""), gateway.attempts.line);
+    }
     for route in &gateway.routes {
         let of = |what: String| format!("route `{}`: {what}", route.id);
         let plain = |text: String| text.replace(Mode::Shadow.note(), "");
@@ -283,7 +296,13 @@ fn shadows(gateway: &Gateway) -> Vec<String> {
         {
             add(of(plain(asked.describe())), asked.line);
         }
-        if let Access::Protected { authz, .. } = &route.access {
+        if let Access::Protected { authn, authz } = &route.access {
+            let attestation = authn
+                .attestation
+                .and_then(|index| gateway.attestations.get(index));
+            if let Some(shadow) = attestation.filter(|attestation| attestation.mode == Mode::Shadow) {
+                add(of(plain(shadow.describe())), shadow.line);
+            }
             for asked in authz.grants.iter().filter(|asked| asked.mode == Mode::Shadow) {
                 add(of(plain(asked.describe())), asked.line);
             }
@@ -307,14 +326,16 @@ fn shadows(gateway: &Gateway) -> Vec<String> {
 }
 
 fn traffic(gateway: &Gateway, route: &Route) -> Option<String> {
+    let attempts = match &route.access {
+        Access::Protected { .. } => gateway.attempts.describe(),
+        Access::Public(_) => None,
+    };
     let flood = gateway
         .flood
         .map(|flood| format!("{} a second per address{}", flood.per_address, flood.mode.note()));
     let limits = (!route.limits.list.is_empty()).then(|| route.limits.describe(gateway));
-    match (limits, flood) {
-        (Some(limits), Some(flood)) => Some(format!("{limits}; {flood}")),
-        (limits, flood) => limits.or(flood),
-    }
+    let all: Vec<String> = limits.into_iter().chain(flood).chain(attempts).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn transport(gateway: &Gateway) -> Option<String> {

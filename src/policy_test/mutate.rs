@@ -8,7 +8,10 @@ use tokio::runtime::Runtime;
 
 use super::{Outcome, Prepared};
 use crate::gates::Mode;
+use crate::gates::authn::attempts::Bound;
+use crate::gates::authn::attestation::Binding;
 use crate::gates::authn::certificate::Allowed;
+use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{Accepts, Asks};
 use crate::gates::authz::{Asked, Circumstance, Grant, Scopes};
 use crate::gates::content;
@@ -32,9 +35,14 @@ pub struct Mutant {
 #[derive(Debug)]
 enum Change {
     Flood(Option<Flood>),
+    PerAddress(Option<Bound>),
+    PerAccount(Option<Bound>),
+    Revocation(Option<Revocation>),
     Circumstances(usize, Box<[Asked<Circumstance>]>),
     Access(usize, Access),
     Asks(usize, Asks),
+    Attestation(usize, Option<usize>),
+    Binding(usize, Option<Binding>),
     Certificates(usize, Box<[Allowed]>),
     Grants(usize, Box<[Asked<Grant>]>),
     Limits(usize, Box<[usize]>),
@@ -76,6 +84,9 @@ impl Change {
         }
         match self {
             Change::Flood(flood) => swap(flood, &mut gateway.flood),
+            Change::PerAddress(bound) => swap(bound, &mut gateway.attempts.per_address),
+            Change::Revocation(list) => swap(list, &mut gateway.revocation),
+            Change::PerAccount(bound) => swap(bound, &mut gateway.attempts.per_account),
             Change::Circumstances(index, circumstances) => {
                 if let Some(route) = route(gateway, *index) {
                     swap(circumstances, &mut route.circumstances);
@@ -89,6 +100,16 @@ impl Change {
             Change::Asks(index, asks) => {
                 if let Some(Access::Protected { authn, .. }) = route(gateway, *index).map(|r| &mut r.access) {
                     swap(asks, &mut authn.asks);
+                }
+            }
+            Change::Attestation(index, attestation) => {
+                if let Some(Access::Protected { authn, .. }) = route(gateway, *index).map(|r| &mut r.access) {
+                    swap(attestation, &mut authn.attestation);
+                }
+            }
+            Change::Binding(index, binding) => {
+                if let Some(attestation) = gateway.attestations.get_mut(*index) {
+                    swap(binding, &mut attestation.binding);
                 }
             }
             Change::Certificates(index, allow) => {
@@ -140,6 +161,31 @@ pub fn mutants(gateway: &Gateway) -> Vec<Mutant> {
             line: flood.line,
             route: None,
             change: Change::Flood(None),
+        });
+    }
+    let attempts = &gateway.attempts;
+    if attempts.is_written && attempts.mode == Mode::Enforce {
+        let each = [
+            (attempts.per_address, "of an address", Change::PerAddress(None)),
+            (attempts.per_account, "for an account", Change::PerAccount(None)),
+        ];
+        for (bound, whose, change) in each {
+            if bound.is_some() {
+                mutants.push(Mutant {
+                    what: format!("looks at any number of refused credentials {whose}"),
+                    line: attempts.line,
+                    route: None,
+                    change,
+                });
+            }
+        }
+    }
+    if let Some(revocation) = &gateway.revocation {
+        mutants.push(Mutant {
+            what: "takes what was revoked".to_owned(),
+            line: revocation.line,
+            route: None,
+            change: Change::Revocation(None),
         });
     }
     for (index, route) in gateway.routes.iter().enumerate() {
@@ -201,6 +247,18 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
         );
         for (what, asks) in looser_credentials(gateway, &authn.asks) {
             add(what, authn.line, Change::Asks(index, asks));
+        }
+        let attestation = authn
+            .attestation
+            .and_then(|which| gateway.attestations.get(which));
+        if let Some(attestation) = attestation.filter(|attestation| attestation.mode == Mode::Enforce) {
+            let change = Change::Attestation(index, None);
+            add("without its attestation".to_owned(), authn.line, change);
+            if let (Some(which), true) = (authn.attestation, attestation.binding.is_some()) {
+                let change = Change::Binding(which, None);
+                let what = "takes attestations that are not bound to Authorization";
+                add(what.to_owned(), attestation.line, change);
+            }
         }
         for accepts in authn.accepts() {
             if let Accepts::Certificate(accepted) = accepts
@@ -332,6 +390,12 @@ fn looser(grant: &Grant) -> Vec<(String, Grant)> {
                 Some((matches.all.get(position)?.to_string(), Grant::ClaimMatches(rest)))
             })
             .collect(),
+        Grant::StepUp(step_up) => {
+            let looser = step_up.looser().into_iter();
+            looser
+                .map(|(less, step_up)| (less, Grant::StepUp(step_up)))
+                .collect()
+        }
         // one of them is enough: with one less, more is asked for
         Grant::Roles(_) => Vec::new(),
     }

@@ -6,6 +6,7 @@ mod forwarded;
 mod frames;
 mod intake;
 mod proof;
+mod recall;
 mod recording;
 pub mod redirect;
 mod reply;

@@ -9,6 +9,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::RequestCtx;
+use super::recall::Recall;
 use super::stand_in;
 use super::tether::{End, Kind, Tether};
 use crate::gates::upgrade;
@@ -40,7 +41,9 @@ pub(super) fn hold(session: &mut Session, response: &Parts, ctx: &mut RequestCtx
         return;
     };
     let tunnel = ctx.admitted().and_then(Admitted::tunnel);
-    let mut tether = Tether::new(kind).until(ctx.leave_until, End::TokenExpired);
+    let mut tether = Tether::new(kind)
+        .until(ctx.leave_until, End::TokenExpired)
+        .recall(Recall::of(ctx));
     tether = match (kind, tunnel) {
         (Kind::WebSocket, Some(tunnel)) => tether
             .until(Instant::now().checked_add(tunnel.total), End::Total)
@@ -70,9 +73,9 @@ fn kind(session: &Session, response: &Parts, ctx: &RequestCtx) -> Option<Kind> {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.as_bytes().get(..EVENTS.len()))
         .is_some_and(|start| start.eq_ignore_ascii_case(EVENTS));
-    match (ends, is_events, ctx.leave_until) {
-        (false, true, _) => Some(Kind::Events),
-        (false, false, Some(_)) => Some(Kind::Open),
+    match (ends, is_events) {
+        (false, true) => Some(Kind::Events),
+        (false, false) if ctx.leave_until.is_some() || Recall::of(ctx).is_some() => Some(Kind::Open),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Ends what would outlive its leave: WebSockets, event streams, and other answers without an end in sight.
 //!
-//! A token admits until it expires, and what it admitted ends then (U25, M11). WebSockets also end when nothing is said for
+//! A token admits until it expires or is taken back, and what it admitted ends then (U25, M11). WebSockets also end when nothing is said for
 //! too long, or after the longest time that their route grants; they and event streams end when the process does.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::frames::{Frames, close};
+use super::recall::Recall;
 use super::upstream::DEADLINE;
 
 /// What has been ended on purpose.
@@ -52,6 +53,8 @@ pub(super) enum End {
     Upstream,
     /// The token that admitted it is no longer good.
     TokenExpired,
+    /// The credential that admitted it was taken back.
+    Revoked,
     /// Nobody said anything.
     Idle,
     /// It lasted as long as it may.
@@ -67,6 +70,7 @@ impl End {
             End::Client => "client",
             End::Upstream => "upstream",
             End::TokenExpired => "token_expired",
+            End::Revoked => "revoked",
             End::Idle => "idle",
             End::Total => "total",
             End::Draining => "draining",
@@ -76,7 +80,7 @@ impl End {
     /// Code of the Close frame (RFC 6455 section 7.4.1): 1008 for a policy, 1001 for going away.
     fn code(self) -> u16 {
         match self {
-            End::TokenExpired => 1008,
+            End::TokenExpired | End::Revoked => 1008,
             _ => 1001,
         }
     }
@@ -93,6 +97,7 @@ pub(super) struct Tether {
     heard: Instant,
     /// Whether the process ends; `None` where that is no reason.
     ending: Option<watch::Receiver<bool>>,
+    recall: Option<Recall>,
     from_client: Frames,
     from_upstream: Frames,
     step: Step,
@@ -117,6 +122,7 @@ impl Tether {
             idle: None,
             heard: Instant::now(),
             ending: None,
+            recall: None,
             from_client: Frames::default(),
             from_upstream: Frames::default(),
             step: Step::TellClient,
@@ -141,6 +147,12 @@ impl Tether {
     /// Ends it with the process.
     pub(super) fn ending(mut self, ending: watch::Receiver<bool>) -> Tether {
         self.ending = Some(ending);
+        self
+    }
+
+    /// Ends it when the credential that admitted it is taken back.
+    pub(super) fn recall(mut self, recall: Option<Recall>) -> Tether {
+        self.recall = recall;
         self
     }
 
@@ -174,9 +186,16 @@ impl Tether {
             }
             std::future::pending().await
         };
+        let recall = async {
+            match &mut self.recall {
+                Some(recall) => recall.over().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             why = time => why,
             why = process => why,
+            () = recall => End::Revoked,
         }
     }
 
@@ -261,11 +280,18 @@ impl Tether {
         if self.kind == Kind::Handshake {
             return client.response_duplex_vec(tasks).await;
         }
-        if self.until.is_some_and(|(until, _)| until <= Instant::now()) || self.end.is_some() {
+        let is_late = self.until.is_some_and(|(until, _)| until <= Instant::now());
+        let is_recalled = self.recall.as_ref().is_some_and(Recall::is_over);
+        if is_late || is_recalled || self.end.is_some() {
             // what is said to the client now, `read` says
             return match self.kind {
                 Kind::Open => {
-                    self.end = self.end.or(self.until.map(|(_, why)| why));
+                    let why = if is_recalled {
+                        Some(End::Revoked)
+                    } else {
+                        self.until.map(|(_, why)| why)
+                    };
+                    self.end = self.end.or(why);
                     Err(self.cut())
                 }
                 _ => Ok(tasks.iter().any(HttpTask::is_end)),

@@ -7,11 +7,14 @@ mod token;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Uri, Version};
+use openssl::pkey::{PKey, Private};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -20,14 +23,18 @@ pub use certificate::Certified;
 
 use crate::clock::UnixTime;
 use crate::config::OneOrMany;
+use crate::gates::authn::attestation::{self, Verifier};
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::revocation::list::DenyList;
+use crate::gates::authn::revocation::{self, Revocations, Source};
 use crate::gates::authn::{KeysFrom, api_key};
 use crate::gates::network::client_address;
 use crate::gateway::Gateway;
 use crate::head::{Head, Malformed, RawHead};
 use crate::request::{Peer, Request, TlsFacts};
 use crate::world::recorded::Recorded;
+use crate::world::revocations;
 
 /// Stands for the number of the request, where one is asked several times.
 const NUMBER: &str = "{n}";
@@ -55,15 +62,32 @@ pub struct Described {
     /// What issuers say of the token when they are asked (RFC 7662): name → answer.
     #[serde(default)]
     pub introspection: BTreeMap<String, serde_json::Value>,
+    /// Entries of the deny list, beside those of the file that the configuration names.
+    #[serde(default)]
+    pub revoked: Vec<String>,
     /// Instead of a token: what a good one would say.
     #[serde(default)]
     pub token: Option<Claimed>,
+    /// Instead of an attestation: what a good one would say.
+    #[serde(default)]
+    pub attestation: Option<Attested>,
     /// Instead of an API key: what a good one would grant.
     #[serde(default)]
     pub api_key: Option<Granted>,
     /// Instead of a client certificate: what a good one would say.
     #[serde(default)]
     pub client_certificate: Option<Certified>,
+}
+
+/// Claims of an attestation that is taken as verified.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attested {
+    /// Name in the top-level `attestations`.
+    pub by: String,
+    /// What it says. `iss`, `aud`, `exp` and what binds it to `Authorization` are filled in where they are missing.
+    #[serde(default)]
+    pub claims: BTreeMap<String, serde_json::Value>,
 }
 
 /// What an API key is taken to grant.
@@ -106,7 +130,9 @@ pub struct Facts {
     at: Option<UnixTime>,
     keys: BTreeMap<String, String>,
     introspection: Vec<(String, Arc<Said>)>,
+    revoked: Vec<String>,
     token: Option<Claimed>,
+    attestation: Option<Attested>,
     api_key: Option<Granted>,
     client_certificate: Option<Certified>,
 }
@@ -121,6 +147,7 @@ pub struct Question {
     now: UnixTime,
     keys: Vec<Option<Arc<KeySet>>>,
     said: Vec<Option<Arc<Said>>>,
+    revoked: DenyList,
 }
 
 /// The request as the gates see it.
@@ -144,7 +171,9 @@ impl Described {
             at,
             keys,
             introspection,
+            revoked,
             token,
+            attestation,
             api_key,
             client_certificate,
         } = self;
@@ -199,7 +228,9 @@ impl Described {
             at,
             keys: keys.clone(),
             introspection,
+            revoked: revoked.clone(),
             token: token.clone(),
+            attestation: attestation.clone(),
             api_key: api_key.clone(),
             client_certificate: client_certificate.clone(),
         })
@@ -253,7 +284,9 @@ impl Facts {
             at,
             keys,
             introspection,
+            revoked,
             token,
+            attestation,
             api_key,
             client_certificate,
         } = self;
@@ -280,6 +313,7 @@ impl Facts {
                 *slot = Some(answer);
             }
         }
+        let revoked = deny_list(gateway, &revoked)?;
         if let Some(Claimed { issuer, claims }) = token {
             let index = issuer_of(&issuer)?;
             let policy = gateway.issuers.get(index).ok_or("no such issuer")?;
@@ -291,6 +325,10 @@ impl Facts {
             if let Some(slot) = known.get_mut(index) {
                 *slot = Some(set);
             }
+        }
+        if let Some(attested) = attestation {
+            let (name, value) = attested.give_to(gateway, &headers, now)?;
+            headers.insert(name, value);
         }
         if let Some(granted) = api_key {
             let (name, value) = granted.give_to(gateway)?;
@@ -327,9 +365,56 @@ impl Facts {
             now,
             keys: known,
             said,
+            revoked,
         })
     }
 }
+
+impl Attested {
+    /// Makes an attestation that the gateway takes: the header to send.
+    fn give_to(
+        self,
+        gateway: &mut Gateway,
+        headers: &HeaderMap,
+        now: UnixTime,
+    ) -> Result<(HeaderName, HeaderValue), String> {
+        let Attested { by, mut claims } = self;
+        let mut all = gateway.attestations.iter_mut();
+        let attestation = all
+            .find(|attestation| *attestation.name == *by)
+            .ok_or_else(|| format!("the configuration has no attestation `{by}`"))?;
+        let mut say = |name: &str, value: Option<serde_json::Value>| {
+            if let Some(value) = value {
+                claims.entry(name.to_owned()).or_insert(value);
+            }
+        };
+        say(
+            "iss",
+            attestation.issuer.as_ref().map(|issuer| issuer.as_str().into()),
+        );
+        say("aud", attestation.audience.as_ref().map(|us| us.as_str().into()));
+        say("exp", Some((now.seconds() + 10).into()));
+        if let Some(binding) = &attestation.binding {
+            let digest = attestation::digest_of_authorization(headers);
+            say(
+                &binding.written,
+                digest.map(|digest| STANDARD.encode(digest).into()),
+            );
+        }
+        let text = serde_json::to_string(&claims).map_err(|why| format!("attestation: {why}"))?;
+        let key = DESCRIBED.as_ref().ok_or("attestation: there is no key for it")?;
+        let token = attestation::sign(key, &text).ok_or("attestation: it cannot be signed")?;
+        attestation.verifiers.push(Verifier::Secret(key.clone()));
+        let value = HeaderValue::from_str(&token).map_err(|why| format!("attestation: {why}"))?;
+        Ok((attestation.header.clone(), value))
+    }
+}
+
+/// Signs attestations that are described.
+static DESCRIBED: LazyLock<Option<PKey<Private>>> = LazyLock::new(|| {
+    let random = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    PKey::hmac(random.as_bytes()).ok()
+});
 
 impl Granted {
     /// Makes a key that the gateway takes: the header to send.
@@ -381,8 +466,11 @@ impl Question {
     /// The outside as the question has it, in which nothing was counted yet; with room to count so many callers apart.
     #[must_use]
     pub fn world(&self, gateway: &Gateway, callers: usize) -> Recorded {
+        let revocations = Revocations::default();
+        revocations.replace(Source::File, self.revoked.clone());
         Recorded {
             said: self.said.clone(),
+            revocations,
             ..Recorded::new(gateway, self.now, self.keys.clone(), callers)
         }
     }
@@ -400,6 +488,26 @@ impl Request for Asked<'_> {
     fn peer(&self) -> &Peer {
         &self.question.peer
     }
+}
+
+/// What a description lists, and the file that the configuration names. What is on a server is not known here.
+fn deny_list(gateway: &Gateway, revoked: &[String]) -> Result<DenyList, String> {
+    let Some(revocation) = &gateway.revocation else {
+        return match revoked {
+            [] => Ok(DenyList::default()),
+            _ => Err("revoked: the configuration has no `revocation`".to_owned()),
+        };
+    };
+    let mut list = match &revocation.file {
+        Some(file) => revocations::read_file(file, gateway).map_err(|why| format!("revocation: {why}"))?,
+        None => DenyList::default(),
+    };
+    for entry in revoked {
+        let entry = revocation::list::parse(entry, &revocations::authorities(gateway));
+        let entry = entry.map_err(|why| format!("revoked: {why}"))?;
+        entry.into_iter().for_each(|entry| list.add(entry));
+    }
+    Ok(list)
 }
 
 fn read_keys(file: &Path) -> Result<KeySet, String> {

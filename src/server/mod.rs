@@ -5,6 +5,7 @@ mod background;
 mod certificates;
 mod issuers;
 mod process;
+mod revocations;
 mod secrets;
 mod shutdown;
 pub mod state;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 
 use background::{KeepNames, Reloads, Rotation, Succession, Summaries};
 use issuers::{AskIssuers, KeepKeys};
+use revocations::FollowRevocations;
 use shutdown::{LeaveWhenIdle, Signals};
 use state::StateDir;
 
@@ -98,6 +100,8 @@ pub fn run(gateway: Gateway, options: Options) -> io::Result<()> {
         "introspection",
         AskIssuers { live: live.clone() },
     ));
+    let revocations = FollowRevocations { live: live.clone() };
+    server.add_service(background_service("revocations", revocations));
     server.add_service(background_service("names", KeepNames { live: live.clone() }));
     certificates::add(&mut server, &live);
     if let Some(watched) = options.watched {

@@ -4,12 +4,17 @@
 //! background when keys stop being fresh, and at once when a token names a key that is not there (S50, S51, U1 to U3).
 //! Everybody who needs the answer waits for the one fetch. How often tokens can bring one about is bounded: after one that
 //! brought nothing new not again for a `cooldown`, after one that failed not before the back-off has passed.
+//!
+//! Only a fetch that began after a token came can tell that its key does not exist. Who came while one was under way asks
+//! once more; after that, and for who comes during the cooldown, it is not known whether the key exists, which is not the
+//! token's fault: it is unavailable, and not refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -17,7 +22,7 @@ use super::Keys;
 use super::fetch::Fetch;
 use super::http::FetchError;
 use crate::gates::authn::KeysFrom;
-use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::jwk::{Key, KeySet};
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +31,11 @@ mod tests;
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Least wait between a fetch that a token brought about and that found new keys, and the next one: an issuer whose
-/// servers do not agree on its keys has new ones each time.
+/// servers do not agree on its keys has new ones each time. Tokens wait so long for the next fetch, and not longer.
 const AFTER_NEWS: Duration = Duration::from_secs(1);
+
+/// Names of keys that are remembered not to exist, at most: 16 KiB.
+const MAX_ABSENT: usize = 64;
 
 /// How long before the end of their freshness keys are fetched again, as a part of it.
 const EARLY: f64 = 0.1;
@@ -38,14 +46,20 @@ pub struct KeySource {
     name: Arc<str>,
     from: KeysFrom,
     current: ArcSwapOption<Held>,
+    /// Fetches begun so far: one is under way where this is more than `ended`.
+    begun: AtomicU64,
     /// Fetches ended so far, good or bad.
     ended: watch::Sender<u64>,
     /// The fetch that is asked for, counted like `ended`.
     asked: AtomicU64,
     wanted: Notify,
-    /// Milliseconds after `epoch`: nobody's asking brings about a fetch before.
+    /// Milliseconds after `epoch`: nobody's asking brings about a fetch before,
     quiet_until: AtomicU64,
-    fetching: AtomicBool,
+    /// but for one, of somebody who came while the last fetch was under way;
+    may_follow: AtomicBool,
+    /// which is the next, and which nothing may follow in this way.
+    follows: AtomicBool,
+    absent: Mutex<Absent>,
     failures: AtomicU64,
     /// Fetches begun: as planned, and because a token named an unknown key.
     fetches: [AtomicU64; 2],
@@ -56,6 +70,14 @@ pub struct KeySource {
 struct Held {
     keys: Arc<KeySet>,
     since: Instant,
+}
+
+/// Keys that do not exist, as far as the last fetch can tell.
+#[derive(Debug, Default)]
+struct Absent {
+    /// Which fetch it was.
+    fetch: u64,
+    kids: Vec<Option<Box<str>>>,
 }
 
 /// What became of a source's last fetches, for readiness and metrics.
@@ -91,11 +113,14 @@ impl KeySource {
             name,
             from,
             current: ArcSwapOption::new(current),
+            begun: AtomicU64::new(0),
             ended: watch::Sender::new(0),
             asked: AtomicU64::new(0),
             wanted: Notify::new(),
             quiet_until: AtomicU64::new(0),
-            fetching: AtomicBool::new(false),
+            may_follow: AtomicBool::new(false),
+            follows: AtomicBool::new(false),
+            absent: Mutex::default(),
             failures: AtomicU64::new(0),
             fetches: [const { AtomicU64::new(0) }; 2],
             epoch,
@@ -127,33 +152,103 @@ impl KeySource {
         }
     }
 
-    /// Asks for a fetch and waits for its end, within the source's deadline. Returns at once what is there where a fetch
-    /// would be too early. Unavailable where the last fetch failed, even if there are keys: what they lack may be there,
-    /// and not to know that is not the token's fault (U2).
-    pub async fn newer(&self) -> Keys {
+    /// Asks for a fetch that brings the key of this name, and waits for its end, within the source's deadline. Known: these
+    /// are all the keys that there are. Unavailable where that cannot be told: the last fetch failed, or it began before
+    /// this was asked and the next one would be too early. Not to know that is not the token's fault (U2).
+    pub async fn newer(&self, kid: Option<&str>) -> Keys {
         let KeysFrom::Url(url) = &self.from else {
             return self.keys();
         };
+        // the deadline of the fetch itself ends it; this one also guards against a fetcher that is gone
+        let patience = url.timeout + Duration::from_millis(250);
+        let asked = tokio::time::timeout(patience, self.asked_newer(kid));
+        asked.await.unwrap_or_else(|_| Keys::Unavailable(self.backoff()))
+    }
+
+    async fn asked_newer(&self, kid: Option<&str>) -> Keys {
+        // while somebody else asked for it, it came
+        if !self.is_failing() && self.has(kid) {
+            return self.keys();
+        }
         let mut ended = self.ended.subscribe();
-        let seen = *ended.borrow_and_update();
-        // one that is under way is waited for, not asked for again
-        if !self.fetching.load(Ordering::Acquire) {
-            if self.millis() < self.quiet_until.load(Ordering::Acquire) {
+        let began = self.begun.load(Ordering::Acquire);
+        let came_during = *ended.borrow() < began;
+        if came_during {
+            // the sender is in `self`: it cannot be gone
+            let _ = ended.wait_for(|n| *n >= began).await;
+            if self.is_failing() || self.has(kid) {
                 return self.unless_failing();
             }
-            self.asked.fetch_max(seen + 1, Ordering::AcqRel);
+        }
+        // the first one that begins after this was asked
+        let next = began + 1;
+        let is_coming =
+            self.begun.load(Ordering::Acquire) >= next || self.asked.load(Ordering::Acquire) >= next;
+        if !is_coming {
+            let quiet = self.quiet();
+            if !quiet.is_zero() {
+                if came_during && self.may_follow.swap(false, Ordering::AcqRel) {
+                    self.follows.store(true, Ordering::Release);
+                } else if quiet > AFTER_NEWS || self.is_failing() || self.is_absent(kid) {
+                    return self.as_of_last_fetch(kid);
+                } else {
+                    // soon enough
+                    tokio::time::sleep(quiet).await;
+                }
+            }
+            self.asked.fetch_max(next, Ordering::AcqRel);
             self.wanted.notify_one();
         }
-        // the deadline of the fetch itself ends it; this one only guards against a fetcher that is gone
-        let patience = url.timeout + Duration::from_millis(250);
-        let _ = tokio::time::timeout(patience, ended.wait_for(|n| *n > seen)).await;
+        let _ = ended.wait_for(|n| *n >= next).await;
+        if !self.is_failing() && !self.has(kid) {
+            self.note_absent(next, kid);
+        }
         self.unless_failing()
     }
 
+    fn is_failing(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) > 0
+    }
+
     fn unless_failing(&self) -> Keys {
-        match self.failures.load(Ordering::Relaxed) {
-            0 => self.keys(),
-            _ => Keys::Unavailable(self.backoff()),
+        if self.is_failing() {
+            Keys::Unavailable(self.backoff())
+        } else {
+            self.keys()
+        }
+    }
+
+    /// Whether there is a key of this name. Without one, only a whole look at the keys can tell.
+    fn has(&self, kid: Option<&str>) -> bool {
+        let current = self.current.load();
+        kid.zip(current.as_deref())
+            .is_some_and(|(kid, held)| held.keys.knows(kid))
+    }
+
+    /// The keys, where the last fetch has told that there is none of this name; else nobody can know before the next.
+    fn as_of_last_fetch(&self, kid: Option<&str>) -> Keys {
+        if self.is_absent(kid) || self.is_failing() {
+            return self.unless_failing();
+        }
+        Keys::Unavailable(self.quiet())
+    }
+
+    /// Whether the last fetch has told that there is no key of this name.
+    fn is_absent(&self, kid: Option<&str>) -> bool {
+        let absent = self.absent.lock();
+        absent.fetch == *self.ended.borrow() && absent.kids.iter().any(|absent| absent.as_deref() == kid)
+    }
+
+    /// Until somebody's asking brings about a fetch.
+    fn quiet(&self) -> Duration {
+        let until = self.quiet_until.load(Ordering::Acquire);
+        Duration::from_millis(until.saturating_sub(self.millis()))
+    }
+
+    fn note_absent(&self, fetch: u64, kid: Option<&str>) {
+        let mut absent = self.absent.lock();
+        if absent.fetch == fetch && absent.kids.len() < MAX_ABSENT {
+            absent.kids.push(kid.map(Into::into));
         }
     }
 
@@ -190,7 +285,8 @@ impl KeySource {
         let KeysFrom::Url(url) = &self.from else { return };
         let mut was_asked = false;
         loop {
-            self.fetching.store(true, Ordering::Release);
+            let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+            let follows = self.follows.swap(false, Ordering::AcqRel);
             let [planned, asked] = &self.fetches;
             let (count, reason) = if was_asked {
                 (asked, "unknown_kid")
@@ -199,7 +295,7 @@ impl KeySource {
             };
             count.fetch_add(1, Ordering::Relaxed);
             log::debug!(target: "durward::keys", "jwks_refetch: issuer {}, reason {reason}", self.name);
-            let news = self.took(fetcher.keys(url).await);
+            let news = self.took(number, fetcher.keys(url).await);
             let failed = self.failures.load(Ordering::Relaxed) > 0;
             let quiet = match (failed, was_asked, news) {
                 (true, ..) => self.backoff(),
@@ -210,8 +306,8 @@ impl KeySource {
             };
             self.quiet_until
                 .store(self.millis() + millis(quiet), Ordering::Release);
-            // in this order: whoever sees the new count can ask for the next one
-            self.fetching.store(false, Ordering::Release);
+            self.may_follow.store(!follows, Ordering::Release);
+            // last: whoever sees the new count can ask for the next one
             self.ended.send_modify(|n| *n += 1);
             let pause = if failed {
                 self.backoff()
@@ -239,10 +335,17 @@ impl KeySource {
     }
 
     /// Whether there are other keys now than before.
-    fn took(&self, outcome: Result<KeySet, FetchError>) -> bool {
+    fn took(&self, number: u64, outcome: Result<KeySet, FetchError>) -> bool {
         match outcome {
             Ok(fetched) => {
                 let held = self.current.load_full();
+                // what was there and is no more was taken away
+                let kids = held.iter().flat_map(|held| held.keys.keys()).map(Key::kid);
+                let gone = kids.filter(|kid| kid.is_some_and(|kid| !fetched.knows(kid)));
+                *self.absent.lock() = Absent {
+                    fetch: number,
+                    kids: gone.take(MAX_ABSENT).map(|kid| kid.map(Into::into)).collect(),
+                };
                 // the same keys keep their generation, so that verdicts made with them stay good
                 let (keys, news) = match held {
                     Some(held) if held.keys.same_keys(&fetched) => (held.keys.clone(), false),

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::introspect::{IntrospectionState, Introspector};
 use super::keys::{KeySource, KeyState};
-use super::{Introspected, Keys, World};
+use super::{Introspected, Keys, World, revocations};
 use crate::clock::UnixTime;
 use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::KeysFrom;
+use crate::gates::authn::attempts::Counters;
+use crate::gates::authn::revocation::Revocations;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::content::memory::BodyMemory;
 use crate::gates::flood::Sketch;
@@ -22,6 +24,8 @@ pub struct Memory {
     introspectors: Box<[Option<Arc<Introspector>>]>,
     verdicts: Arc<Verdicts>,
     windows: Box<[(Arc<str>, Arc<Windows>)]>,
+    attempts: Arc<Counters>,
+    revocations: Arc<Revocations>,
     floods: Arc<Sketch>,
     bodies: Arc<BodyMemory>,
 }
@@ -34,6 +38,7 @@ impl Memory {
         let Gateway {
             issuers,
             limits,
+            attempts,
             server,
             ..
         } = gateway;
@@ -68,6 +73,17 @@ impl Memory {
             sources: sources.collect(),
             introspectors: introspectors.collect(),
             windows: windows.collect(),
+            attempts: before
+                .map(|memory| &memory.attempts)
+                .filter(|counters| counters.counts_for(attempts))
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Counters::new(attempts, usize::MAX))),
+            revocations: {
+                let kept = before.map(|memory| memory.revocations.clone());
+                let kept = kept.unwrap_or_default();
+                revocations::adopt(&kept, gateway);
+                kept
+            },
             floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
             // fixed for the life of the process, as `server` is
             bodies: before.map_or_else(
@@ -87,6 +103,18 @@ impl Memory {
     /// The limits by name, with their counters.
     pub fn limits(&self) -> impl Iterator<Item = (&str, &Windows)> {
         self.windows.iter().map(|(name, windows)| (&**name, &**windows))
+    }
+
+    /// Counters of refused credentials.
+    #[must_use]
+    pub fn attempts(&self) -> &Counters {
+        &self.attempts
+    }
+
+    /// What was taken back.
+    #[must_use]
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
     }
 
     /// Verdicts on credentials.
@@ -146,9 +174,9 @@ impl World for Moment<'_> {
         }
     }
 
-    async fn newer_keys(&self, issuer: usize) -> Keys {
+    async fn newer_keys(&self, issuer: usize, kid: Option<&str>) -> Keys {
         match self.memory.sources.get(issuer) {
-            Some(source) => source.newer().await,
+            Some(source) => source.newer(kid).await,
             None => self.keys(issuer),
         }
     }
@@ -166,6 +194,14 @@ impl World for Moment<'_> {
 
     fn windows(&self, limit: usize) -> Option<&Windows> {
         self.memory.windows.get(limit).map(|(_, windows)| &**windows)
+    }
+
+    fn attempts(&self) -> &Counters {
+        &self.memory.attempts
+    }
+
+    fn revocations(&self) -> &Revocations {
+        &self.memory.revocations
     }
 
     fn verdicts(&self) -> &Verdicts {

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 
 use super::{Introspected, Keys, World};
 use crate::clock::UnixTime;
+use crate::gates::authn::attempts::Counters;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::revocation::Revocations;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 use crate::gateway::Gateway;
@@ -25,6 +27,10 @@ pub struct Recorded {
     pub said: Vec<Option<Arc<Said>>>,
     /// Counters of limits, by index.
     pub windows: Vec<Windows>,
+    /// Counters of refused credentials.
+    pub attempts: Counters,
+    /// What was taken back.
+    pub revocations: Revocations,
     /// What is remembered. Starts empty.
     pub verdicts: Verdicts,
     /// Requests of each network.
@@ -45,6 +51,8 @@ impl Recorded {
             keys,
             said: Vec::new(),
             windows,
+            attempts: Counters::new(&gateway.attempts, callers),
+            revocations: Revocations::default(),
             verdicts: Verdicts::default(),
             asked: Mutex::default(),
         }
@@ -63,7 +71,7 @@ impl World for Recorded {
         }
     }
 
-    async fn newer_keys(&self, issuer: usize) -> Keys {
+    async fn newer_keys(&self, issuer: usize, _kid: Option<&str>) -> Keys {
         self.keys(issuer)
     }
 
@@ -84,6 +92,14 @@ impl World for Recorded {
 
     fn windows(&self, limit: usize) -> Option<&Windows> {
         self.windows.get(limit)
+    }
+
+    fn attempts(&self) -> &Counters {
+        &self.attempts
+    }
+
+    fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     fn verdicts(&self) -> &Verdicts {

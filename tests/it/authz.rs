@@ -327,3 +327,56 @@ fn prove_lists_what_no_route_asks_for() {
         ]
     );
 }
+
+// S58: RFC 9470, per route; nothing reaches the service
+#[test]
+fn a_log_in_that_falls_short_is_challenged_for_a_better_one() {
+    let (origin, keys) = (Origin::start(), Keys::new("k1"));
+    let top = "conditions: { sure: { step_up: { acr: [gold, silver], amr: [mfa], max_age: 5m } } }";
+    let gateway = Gateway::start(&config(&keys, &origin, top, "conditions: [sure]"));
+    let now = crate::support::issuer::now();
+    let asks = "acr_values=\"gold silver\", max_age=\"300\"";
+    for (claims, expected) in [
+        (
+            json!({ "acr": "silver", "amr": ["pwd", "mfa"], "auth_time": now - 200 }),
+            None,
+        ),
+        (
+            json!({ "amr": ["mfa"], "auth_time": now }),
+            Some("acr_insufficient"),
+        ),
+        (
+            json!({ "acr": "gold", "amr": ["pwd"], "auth_time": now }),
+            Some("amr_insufficient"),
+        ),
+        (
+            json!({ "acr": "gold", "amr": ["mfa"], "auth_time": now - 400 }),
+            Some("authentication_too_old"),
+        ),
+        (
+            json!({ "acr": "gold", "amr": ["mfa"] }),
+            Some("authentication_too_old"),
+        ),
+    ] {
+        let answer = gateway.client().get_with("/v1/vehicles/1HG", &keys.token(claims));
+        let Some(reason) = expected else {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            continue;
+        };
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (401, "insufficient_user_authentication"),
+            "{reason}"
+        );
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(
+            challenge.starts_with("Bearer realm=\"durward\", error=\"insufficient_user_authentication\"")
+                && challenge.ends_with(asks),
+            "{challenge}"
+        );
+        let record = gateway.record(answer.header("x-request-id").unwrap());
+        assert_eq!(record["error.type"], reason);
+        assert_eq!(record["user.id"], "ada", "who it is is known");
+    }
+    assert_eq!(origin.seen().len(), 1);
+}

@@ -28,6 +28,10 @@ fn run(verb: &str, file: &str, certificates: &Folder) -> Output {
         .env("DURWARD_CERTS", &certificates.0)
         .env("DURWARD_DEMO_DIR", &certificates.0)
         .env("DURWARD_INTROSPECTION_SECRET", "of the tests alone")
+        .env(
+            "DURWARD_ATTESTATION_SECRET",
+            "b2YgdGhlIHRlc3RzIGFsb25lLCBhbmQgbG9uZyBlbm91Z2g=",
+        )
         .output()
         .unwrap()
 }

@@ -4,6 +4,7 @@
 //! the same by accident. The keys are those of the JSON Schema: one without a row fails, and so does a row without a key.
 
 pub mod acme;
+pub mod attestations;
 mod callers;
 mod certificates;
 mod conditions;
@@ -13,6 +14,7 @@ mod limits;
 mod observe;
 mod policy_tests;
 mod process;
+mod revocation;
 mod routes;
 pub mod schema;
 mod secrets;
@@ -53,7 +55,7 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 13] {
+fn groups() -> [fn() -> Vec<Row>; 15] {
     [
         process::rows,
         secrets::rows,
@@ -61,10 +63,12 @@ fn groups() -> [fn() -> Vec<Row>; 13] {
         acme::rows,
         connections::rows,
         callers::rows,
+        attestations::rows,
         certificates::rows,
         credentials::rows,
         conditions::rows,
         limits::rows,
+        revocation::rows,
         policy_tests::rows,
         upstreams::rows,
         routes::rows,
@@ -128,6 +132,16 @@ fn keys_of_client_certificates_matter() {
 #[test]
 fn keys_of_credentials_matter() {
     hold(&credentials::rows());
+}
+
+#[test]
+fn keys_of_attestations_matter() {
+    hold(&attestations::rows());
+}
+
+#[test]
+fn keys_of_revocation_matter() {
+    hold(&revocation::rows());
 }
 
 #[test]

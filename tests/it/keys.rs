@@ -96,7 +96,7 @@ fn a_rotated_key_passes_on_the_first_request_and_the_old_one_no_more() {
 
 // S51
 #[test]
-fn a_flood_of_random_kids_causes_one_fetch_in_a_cooldown() {
+fn a_flood_of_random_kids_causes_one_fetch_in_a_cooldown_and_one_for_who_came_meanwhile() {
     let (keys, attacker) = (Keys::new("k1"), Keys::new("x"));
     let issuer = Issuer::start(&keys.jwks());
     let (origin, gateway) = start(&issuer, "cooldown: 1h");
@@ -110,19 +110,33 @@ fn a_flood_of_random_kids_causes_one_fetch_in_a_cooldown() {
                     let bearer = format!("Bearer {}", attacker.sign(&header, &Keys::claims(json!({}))));
                     let headers = [("Authorization", &*bearer)];
                     connection.write(crate::support::client::request("GET", "/main", &headers, ""));
-                    assert_eq!(connection.answer().status, 401);
+                    let answer = connection.answer();
+                    match answer.status {
+                        // the one that was asked about first, and who came in time to ask once more
+                        401 => assert_eq!(answer.code(), "invalid_token"),
+                        // nobody can tell until the cooldown has passed
+                        503 => {
+                            let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+                            assert!((3500..=3600).contains(&after), "{after}");
+                        }
+                        other => panic!("{other}"),
+                    }
                 }
             });
         }
     });
-    assert_eq!(issuer.fetches(), 2, "one at the start, one for the flood");
+    let fetches = issuer.fetches();
+    assert!(
+        (2..=3).contains(&fetches),
+        "one at the start, at most two for the flood: {fetches}"
+    );
     // U1
     let metrics = gateway.admin("/metrics").text();
     assert!(
         metrics.contains("durward_jwks_age_seconds{issuer=\"main\"} "),
         "{metrics}"
     );
-    for (reason, fetches) in [("scheduled", 1), ("unknown_kid", 1)] {
+    for (reason, fetches) in [("scheduled", 1), ("unknown_kid", fetches - 1)] {
         let line = format!("durward_jwks_fetches_total{{issuer=\"main\",reason=\"{reason}\"}} {fetches}");
         assert!(metrics.contains(&line), "{line}: {metrics}");
     }

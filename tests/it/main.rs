@@ -14,6 +14,8 @@ mod support;
 
 mod abuse;
 mod acme;
+mod attempts;
+mod attestation;
 mod authn;
 mod authz;
 mod bodies;
@@ -50,6 +52,7 @@ mod prove;
 mod readme;
 mod records;
 mod reload;
+mod revocation;
 mod routing;
 mod secrets;
 mod shadow;

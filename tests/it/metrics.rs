@@ -158,9 +158,14 @@ fn limits_verdicts_and_upstreams_are_counted_by_name() {
     let told: BTreeSet<&str> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
-        // keys that come with the configuration have no age, no issuer is asked about tokens, no connection was at fault,
-        // and nothing is streamed here
+        // keys that come with the configuration have no age, no issuer is asked about tokens, no list about what was taken
+        // back, refused credentials are not counted, no connection was at fault, and nothing is streamed here
         .chain([
+            "durward_failed_authentication_crowded_total",
+            "durward_failed_authentication_keys",
+            "durward_revocation_current",
+            "durward_revocation_entries",
+            "durward_revocation_usable",
             "durward_introspections_total",
             "durward_introspection_failures",
             "durward_jwks_age_seconds",

@@ -19,6 +19,10 @@ fn test(file: &str, more: &[&str], certificates: &Folder) -> Output {
         .env("DURWARD_CERTS", &certificates.0)
         .env("DURWARD_DEMO_DIR", &certificates.0)
         .env("DURWARD_INTROSPECTION_SECRET", "of the tests alone")
+        .env(
+            "DURWARD_ATTESTATION_SECRET",
+            "b2YgdGhlIHRlc3RzIGFsb25lLCBhbmQgbG9uZyBlbm91Z2g=",
+        )
         .output()
         .unwrap()
 }

@@ -298,6 +298,8 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
         now: UnixTime::from_seconds(1_700_000_000),
         keys: Vec::new(),
         windows: Vec::new(),
+        attempts: Default::default(),
+        revocations: Default::default(),
         verdicts: Verdicts::default(),
         asked: Default::default(),
     });

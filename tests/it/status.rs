@@ -43,7 +43,7 @@ fn status_says_whether_the_file_is_what_runs_and_if_not_why() {
     assert_eq!(before["running"]["hash"], before["file"]["hash"]);
 
     // a fault of meaning, then a text that is not even YAML: found by the address in it all the same
-    for (breaks, line, says) in [("respond: 200 }", 8, "respond"), ("{{ not: yaml", 10, "error")] {
+    for (breaks, line, says) in [("respond: 200 }", 8, "respond"), ("{{ not: yaml", 12, "error")] {
         rewrite(&gateway, |text| match breaks {
             "respond: 200 }" => text.replace(breaks, "respond: 2000 }"),
             more => format!("{text}{more}\n"),

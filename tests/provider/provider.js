@@ -1,8 +1,9 @@
 // A certified OpenID provider for the tests: client credentials, JWT access tokens and, for the resource `urn:opaque`,
 // opaque ones, introspection, revocation, discovery, and keys that rotate on demand.
 //
-// Prints its issuer once it listens. POST /rotate makes a new key that signs from then on; the one before stays
-// published, as tokens made with it are still out there. Ends with its standard input.
+// Prints its issuer once it listens. POST /rotate makes a new key that signs from then on; the two before stay
+// published, as tokens made with them are still out there: a client may be about to send the last token but one in the
+// very moment in which the next key is made. Ends with its standard input.
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import Provider from 'oidc-provider';
@@ -62,7 +63,7 @@ let keys = [key()];
 let answer;
 const server = createServer((request, response) => {
   if (request.method === 'POST' && request.url === '/rotate') {
-    keys = [key(), keys[0]];
+    keys = [key(), ...keys.slice(0, 2)];
     answer = provider(issuer, keys);
     response.end(keys[0].kid);
   } else {

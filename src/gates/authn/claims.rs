@@ -105,6 +105,11 @@ impl Claims {
         self.registered("jti")
     }
 
+    /// A `NumericDate` by its name. [`AuthnError::ClaimShape`] if it is none.
+    pub fn date(&self, name: &str) -> Result<Option<UnixTime>, AuthnError> {
+        numeric_date(self.members.get(name))
+    }
+
     /// `cnf.x5t#S256` (RFC 8705 section 3.1): SHA-256 of the certificate that the token is bound to, in base64url.
     pub fn certificate_thumbprint(&self) -> Result<Option<&str>, AuthnError> {
         let confirmation = match self.members.get("cnf") {

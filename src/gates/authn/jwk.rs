@@ -160,7 +160,9 @@ impl KeySet {
         }
     }
 
-    fn knows(&self, kid: &str) -> bool {
+    /// Whether there is a key of this `kid`, usable or not.
+    #[must_use]
+    pub fn knows(&self, kid: &str) -> bool {
         self.keys.iter().any(|key| key.kid() == Some(kid))
             || self
                 .skipped

@@ -37,6 +37,7 @@ pub struct Unverified<'a> {
     key_id: Option<String>,
     token_type: Option<String>,
     issuer: String,
+    subject: Option<String>,
 }
 
 impl<'a> Unverified<'a> {
@@ -58,7 +59,7 @@ impl<'a> Unverified<'a> {
             .decode_slice(signature, &mut [0; MAX_SIGNATURE_BYTES])
             .map_err(|_| AuthnError::TokenMalformed)?;
         let payload = decode(payload)?;
-        let issuer = peek_issuer(&payload)?;
+        let Peeked { issuer, subject } = peek(&payload)?;
         Ok(Self {
             token,
             payload,
@@ -66,6 +67,7 @@ impl<'a> Unverified<'a> {
             key_id,
             token_type,
             issuer,
+            subject,
         })
     }
 
@@ -98,6 +100,11 @@ impl<'a> Unverified<'a> {
     /// The `iss` it claims: only good for choosing, by exact match, whose keys to verify with.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// The `sub` it claims, if that is a text: only good for counting who is claimed to be whom.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
     }
 }
 
@@ -209,10 +216,16 @@ fn read_key_id(header: &Map<String, Value>) -> Result<Option<String>, AuthnError
     }
 }
 
-/// Finds `iss` without building anything else: most of a forged token is never looked at.
-fn peek_issuer(payload: &[u8]) -> Result<String, AuthnError> {
+/// What a token claims about its parties.
+struct Peeked {
+    issuer: String,
+    subject: Option<String>,
+}
+
+/// Finds `iss` and `sub` without building anything else: most of a forged token is never looked at.
+fn peek(payload: &[u8]) -> Result<Peeked, AuthnError> {
     let mut deserializer = serde_json::Deserializer::from_slice(payload);
-    let found = deserializer.deserialize_map(IssuerVisitor).and_then(|found| {
+    let found = deserializer.deserialize_map(PeekVisitor).and_then(|found| {
         deserializer.end()?;
         Ok(found)
     });
@@ -224,21 +237,28 @@ fn peek_issuer(payload: &[u8]) -> Result<String, AuthnError> {
     }
 }
 
-struct IssuerVisitor;
+struct PeekVisitor;
 
-impl<'de> Visitor<'de> for IssuerVisitor {
-    type Value = Result<String, AuthnError>;
+impl<'de> Visitor<'de> for PeekVisitor {
+    type Value = Result<Peeked, AuthnError>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object of claims")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut claims: A) -> Result<Self::Value, A::Error> {
-        let mut found = Err(AuthnError::IssuerMissing);
+        let (mut found, mut subject) = (Err(AuthnError::IssuerMissing), None);
         while let Some(name) = claims.next_key::<String>()? {
-            if name != "iss" {
-                claims.next_value::<IgnoredAny>()?;
-                continue;
+            match &*name {
+                "iss" => {}
+                "sub" => {
+                    subject = claims.next_value::<Value>()?.as_str().map(str::to_owned);
+                    continue;
+                }
+                _ => {
+                    claims.next_value::<IgnoredAny>()?;
+                    continue;
+                }
             }
             let repeated = found != Err(AuthnError::IssuerMissing);
             found = match claims.next_value::<Value>()? {
@@ -247,6 +267,6 @@ impl<'de> Visitor<'de> for IssuerVisitor {
                 _ => Err(AuthnError::ClaimShape),
             };
         }
-        Ok(found)
+        Ok(found.map(|issuer| Peeked { issuer, subject }))
     }
 }

@@ -223,7 +223,10 @@ pub(super) fn accept(
     })
 }
 
-fn verify_signature<'k>(keys: &'k KeySet, token: &Unverified<'_>) -> Result<(Claims, &'k Key), AuthnError> {
+pub(super) fn verify_signature<'k>(
+    keys: &'k KeySet,
+    token: &Unverified<'_>,
+) -> Result<(Claims, &'k Key), AuthnError> {
     let candidates = keys
         .candidates(token.key_id(), token.algorithm())
         .map_err(|none| match none {

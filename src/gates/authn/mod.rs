@@ -9,6 +9,8 @@
 //! A credential that is not good refuses the request: nothing falls through to another way in.
 
 pub mod api_key;
+pub mod attempts;
+pub mod attestation;
 pub mod bearer;
 pub mod certificate;
 mod challenge;
@@ -22,11 +24,12 @@ pub mod jwk;
 pub mod jws;
 pub mod jwt;
 mod query;
+pub mod revocation;
 pub mod tokens;
 pub mod verdicts;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,14 +39,15 @@ pub use error::AuthnError;
 pub use headers::IdentityHeaders;
 pub use tokens::Tokens;
 
-use crate::denial::{Denial, Dependency, Verdict};
+use crate::denial::{Denial, Dependency, Verdict, Whose};
 use crate::gateway::Gateway;
-use crate::identity::Client;
+use crate::identity::{Client, Kind};
 use crate::request::Request;
 use crate::trace::Trace;
 use crate::world::World;
 use crate::world::fetch::KeysUrl;
 use jwk::KeySet;
+use revocation::Standing;
 
 /// Proof that a client was authenticated: cannot be made outside this gate.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ pub struct Authenticated(());
 pub struct Authn {
     /// Which, and how many of them.
     pub asks: Asks,
+    /// What attests the application in addition, by index in the snapshot.
+    pub attestation: Option<usize>,
     /// Line of the route's `auth`.
     pub line: u32,
 }
@@ -92,6 +98,10 @@ pub(crate) enum Refusal {
     Bad(AuthnError),
     /// Whether it is good cannot be told now; holds when to try again.
     Unavailable(Duration),
+    /// It is not looked at, after too many that were not good; holds when to try again.
+    TooMany(Whose, Duration),
+    /// Whether it was taken back cannot be told now; holds when to try again.
+    Unrevoked(Duration),
 }
 
 impl From<AuthnError> for Refusal {
@@ -142,6 +152,8 @@ impl Authn {
         let denial = |refusal| match refusal {
             Refusal::Bad(why) => Denial::Unauthenticated(why, self.schemes()),
             Refusal::Unavailable(retry) => Denial::Unavailable(Dependency::IdentityProvider, retry),
+            Refusal::TooMany(whose, retry) => Denial::Attempts(whose, retry),
+            Refusal::Unrevoked(retry) => Denial::Unavailable(Dependency::Revocations, retry),
         };
         // who speaks to somebody else has not been asked for a certificate in our name (S30)
         let tls = request.peer().tls.as_ref();
@@ -215,6 +227,12 @@ impl Authn {
     /// The same in the terms of the configuration; what says who it is comes first.
     #[must_use]
     pub fn terms(&self, gateway: &Gateway) -> String {
+        let attestation = self.attestation.and_then(|index| gateway.attestations.get(index));
+        let attested = attestation.map(|attestation| format!("; {}", attestation.describe()));
+        self.terms_of_credentials(gateway) + &attested.unwrap_or_default()
+    }
+
+    fn terms_of_credentials(&self, gateway: &Gateway) -> String {
         let mut each: Vec<String> = self
             .accepts()
             .iter()
@@ -242,6 +260,32 @@ impl Accepts {
         world: &W,
         trace: &mut Trace,
     ) -> Result<Option<Arc<Client>>, Refusal> {
+        let found = self.identify(gateway, request, world, trace).await?;
+        if let (Some(client), Some(_)) = (&found, &gateway.revocation) {
+            match world.revocations().standing(client, world.now()) {
+                Standing::Good => {}
+                Standing::Revoked => {
+                    let why = match client.kind {
+                        Kind::Jwt | Kind::Introspection => AuthnError::TokenRevoked,
+                        Kind::ApiKey => AuthnError::ApiKeyRevoked,
+                        Kind::Certificate => AuthnError::CertificateRevoked,
+                    };
+                    return Err(why.into());
+                }
+                Standing::Unknown(retry) => return Err(Refusal::Unrevoked(retry)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whose credential it is, whether or not it was taken back.
+    async fn identify<R: Request, W: World>(
+        &self,
+        gateway: &Gateway,
+        request: &R,
+        world: &W,
+        trace: &mut Trace,
+    ) -> Result<Option<Arc<Client>>, Refusal> {
         match self {
             Accepts::Token(tokens) => {
                 let found = tokens.authenticate(gateway, request, world, trace).await?;
@@ -259,7 +303,14 @@ impl Accepts {
                 };
                 let digest = api_key::digest(sent);
                 trace.credential = Some(digest);
-                Ok(Some(ring.client(sent, &digest, world.now())?.clone()))
+                let now = world.now();
+                let found = ring.client(sent, &digest, now).cloned().map_err(Refusal::from);
+                if found.is_err() {
+                    let (attempts, client) = (&gateway.attempts, request.peer().client);
+                    let attempt = attempts.begin(world.attempts(), Some(&digest), client, now, trace)?;
+                    attempt.settle(&found);
+                }
+                found.map(Some)
             }
             Accepts::Certificate(index) => {
                 let Some(accepted) = gateway.client_certificates.get(*index) else {

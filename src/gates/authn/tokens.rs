@@ -3,9 +3,11 @@
 //! A route that takes both tells them apart by form: what looks like a signed token is verified as one and never asked
 //! about, so that no refused signature gets a second chance.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attempts::Attempt;
 use super::introspection;
 use super::jwk::KeySet;
 use super::jws::{self, Unverified};
@@ -25,6 +27,12 @@ pub struct Tokens {
     pub jwt: Box<[usize]>,
     /// Index of the issuer that is asked about all others.
     pub introspection: Option<usize>,
+}
+
+/// Who shows a token, and who is told what is found.
+struct Looker<'a> {
+    client: Option<IpAddr>,
+    trace: &'a mut Trace,
 }
 
 impl Tokens {
@@ -51,9 +59,13 @@ impl Tokens {
         let asked = self
             .introspection
             .filter(|_| self.jwt.is_empty() || !looks_signed(sent));
+        let looker = Looker {
+            client: request.peer().client,
+            trace,
+        };
         match asked {
-            None => self.verified(gateway, world, sent, digest).await,
-            Some(index) => asked_about(gateway, world, index, sent, digest).await,
+            None => self.verified(gateway, world, sent, digest, looker).await,
+            Some(index) => asked_about(gateway, world, index, sent, digest, looker).await,
         }
         .map(Some)
     }
@@ -64,12 +76,33 @@ impl Tokens {
         world: &W,
         sent: &[u8],
         digest: Digest,
+        looker: Looker<'_>,
     ) -> Result<Arc<Client>, Refusal> {
         let now = world.now();
         if let Some(verdict) = self.remembered(gateway, world, &digest, now) {
             return verdict;
         }
+        let attempts = &gateway.attempts;
+        let mut attempt =
+            attempts.begin(world.attempts(), Some(&digest), looker.client, now, looker.trace)?;
+        let outcome = self
+            .judged(gateway, world, sent, digest, &mut attempt, looker.trace)
+            .await;
+        attempt.settle(&outcome);
+        outcome
+    }
 
+    /// The verdict on a token that is not remembered.
+    async fn judged<W: World>(
+        &self,
+        gateway: &Gateway,
+        world: &W,
+        sent: &[u8],
+        digest: Digest,
+        attempt: &mut Attempt<'_>,
+        trace: &mut Trace,
+    ) -> Result<Arc<Client>, Refusal> {
+        let now = world.now();
         let token = bearer::token(sent)?;
         let unverified = Unverified::parse(token)?;
         let (index, issuer) = gateway
@@ -79,15 +112,20 @@ impl Tokens {
             .find(|(_, issuer)| issuer.jwt.issuer == unverified.issuer())
             .ok_or(AuthnError::IssuerUnknown)?;
         self.takes(index)?;
+        if let Some(subject) = unverified.subject() {
+            gateway
+                .attempts
+                .claim(attempt, unverified.issuer(), subject, trace)?;
+        }
 
         let mut keys = match world.keys(index) {
             Keys::Known(keys) => keys,
-            Keys::Unavailable(_) => known(world.newer_keys(index).await)?,
+            Keys::Unavailable(_) => known(world.newer_keys(index, unverified.key_id()).await)?,
         };
         let mut outcome = jwt::verify(&issuer.jwt, &keys, &unverified, now);
         if matches!(outcome, Err(AuthnError::KeyUnknown)) {
             // S51: the issuer may have rotated since
-            let newer = known(world.newer_keys(index).await)?;
+            let newer = known(world.newer_keys(index, unverified.key_id()).await)?;
             if newer.generation() != keys.generation() {
                 keys = newer;
                 outcome = jwt::verify(&issuer.jwt, &keys, &unverified, now);
@@ -163,6 +201,7 @@ async fn asked_about<W: World>(
     index: usize,
     sent: &[u8],
     digest: Digest,
+    looker: Looker<'_>,
 ) -> Result<Arc<Client>, Refusal> {
     let policy = gateway.authn_policy;
     let now = world.now();
@@ -172,6 +211,22 @@ async fn asked_about<W: World>(
     {
         return asked.outcome.map_err(Refusal::from);
     }
+    // without its name: whoever is asked again has been asked twice
+    let attempts = &gateway.attempts;
+    let attempt = attempts.begin(world.attempts(), None, looker.client, now, looker.trace)?;
+    let outcome = ask_about(gateway, world, index, sent, digest).await;
+    attempt.settle(&outcome);
+    outcome
+}
+
+async fn ask_about<W: World>(
+    gateway: &Gateway,
+    world: &W,
+    index: usize,
+    sent: &[u8],
+    digest: Digest,
+) -> Result<Arc<Client>, Refusal> {
+    let now = world.now();
     let token = bearer::token(sent)?;
     let issuer = gateway.issuers.get(index);
     let Some((issuer, settings)) = issuer.and_then(|issuer| Some((issuer, issuer.introspection.as_ref()?)))
@@ -192,7 +247,7 @@ async fn asked_about<W: World>(
         outcome: outcome.clone(),
         issuer: index,
         until: now.saturating_add(span).min(expires),
-        policy,
+        policy: gateway.authn_policy,
     };
     world.verdicts().remember_asked(digest, asked);
     outcome.map_err(Refusal::from)

@@ -2,7 +2,7 @@
 //!
 //! Two kinds, told apart by what must have happened before. A [`Circumstance`] (network, country, time) is asked of every
 //! request, before any credential is looked at, and of public routes as well. A [`Grant`] (scope, role, permission, a claim
-//! that equals a part of the path) is asked of a verified [`Client`], so it cannot be asked too early.
+//! that equals a part of the path, how they logged in) is asked of a verified [`Client`], so it cannot be asked too early.
 //!
 //! All that a route asks for must hold. Where several places of the configuration ask (the route, its groups, the
 //! defaults), their lists are joined: nothing replaces anything (U5). Never looks at credentials, never reads a clock, and
@@ -14,6 +14,7 @@ mod networks;
 mod permissions;
 mod roles;
 mod scopes;
+mod step_up;
 mod times;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use networks::Networks;
 pub use permissions::Permissions;
 pub use roles::{Role, Roles};
 pub use scopes::Scopes;
+pub use step_up::StepUp;
 pub use times::{Times, Window};
 
 use super::Mode;
@@ -90,6 +92,8 @@ pub enum Grant {
     Permissions(Permissions),
     /// Whose the resource is.
     ClaimMatches(ClaimMatches),
+    /// How the caller has logged in.
+    StepUp(StepUp),
 }
 
 impl Circumstance {
@@ -107,16 +111,17 @@ impl Circumstance {
 }
 
 impl Grant {
-    /// Asks of a verified client, for a canonical path.
+    /// Asks of a verified client, for a canonical path and the time of the decision.
     ///
     /// # Errors
-    /// [`Forbidden`](crate::denial::Denial::Forbidden), as the grant says.
-    pub fn check(&self, client: &Client, path: &str) -> Verdict {
+    /// [`Forbidden`](crate::denial::Denial::Forbidden) or [`StepUp`](crate::denial::Denial::StepUp), as the grant says.
+    pub fn check(&self, client: &Client, path: &str, now: UnixTime) -> Verdict {
         match self {
             Grant::Scopes(scopes) => scopes.check(client),
             Grant::Roles(roles) => roles.check(client),
             Grant::Permissions(permissions) => permissions.check(client),
             Grant::ClaimMatches(matches) => matches.check(client, path),
+            Grant::StepUp(step_up) => step_up.check(client, now),
         }
     }
 }
@@ -160,6 +165,7 @@ impl fmt::Display for Grant {
             Grant::Roles(roles) => roles.fmt(f),
             Grant::Permissions(permissions) => permissions.fmt(f),
             Grant::ClaimMatches(matches) => matches.fmt(f),
+            Grant::StepUp(step_up) => step_up.fmt(f),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::findings::Findings;
 use super::issuers::claim_path;
 use super::networks::network;
 use super::routes::{asked_roles, check_scopes};
+use super::step_up;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, TimeWindow, Unknown};
@@ -87,6 +88,7 @@ pub(super) fn compile(
             roles: asked,
             permissions,
             claim_matches,
+            step_up,
         } = condition;
         let mut circumstances = Vec::new();
         if let Some(networks) = networks {
@@ -144,6 +146,11 @@ pub(super) fn compile(
             });
             let all = matches.collect();
             grants.push((Grant::ClaimMatches(ClaimMatches { all }), findings.line(&at)));
+        }
+        if let Some(step_up) = step_up {
+            let at = at.key("step_up");
+            let step_up = step_up::compile(&at, step_up, findings);
+            grants.push((Grant::StepUp(step_up), findings.line(&at)));
         }
         let is_empty =
             networks.is_none() && countries.is_none() && circumstances.is_empty() && grants.is_empty();

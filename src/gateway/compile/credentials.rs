@@ -22,6 +22,8 @@ pub(super) fn asks(
         all_of,
         scopes: _,
         roles: _,
+        attestation: _,
+        step_up: _,
         mode: _,
     } = auth;
     let alone = [

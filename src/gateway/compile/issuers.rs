@@ -341,7 +341,7 @@ fn keys(
     }
 }
 
-fn key_set(at: &ConfigPath, json: &str, findings: &mut Findings<'_>) -> Option<KeysFrom> {
+pub(super) fn key_set(at: &ConfigPath, json: &str, findings: &mut Findings<'_>) -> Option<KeysFrom> {
     let keys = match KeySet::parse(json.as_bytes()) {
         Ok(keys) => keys,
         Err(why) => {

@@ -15,9 +15,9 @@ use crate::gates::limits::window::MAX_LIMIT;
 use crate::gates::limits::{KeyPart, Limit, Limits};
 
 /// Callers counted at most, unless configured otherwise: 4 MiB.
-const MAX_KEYS: u32 = 65_536;
+pub(super) const MAX_KEYS: u32 = 65_536;
 /// 1 GiB.
-const MAX_MAX_KEYS: u32 = 1 << 24;
+pub(super) const MAX_MAX_KEYS: u32 = 1 << 24;
 
 pub(super) fn flood(flood: &config::Flood, findings: &mut Findings<'_>) -> Option<Flood> {
     let config::Flood { per_address, mode } = flood;

@@ -4,6 +4,8 @@
 //! is used here, or this does not build.
 
 mod acme;
+mod attempts;
+mod attestations;
 mod certificates;
 mod client_certificates;
 mod conditions;
@@ -20,9 +22,11 @@ mod listeners;
 mod matching;
 mod networks;
 mod observe;
+mod revocation;
 mod routes;
 mod secrets;
 mod server;
+mod step_up;
 mod tests;
 mod truststores;
 mod unused;
@@ -148,11 +152,14 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         trusted_proxies,
         issuers,
         keys,
+        attestations,
         truststores,
         client_certificates,
         roles,
         identity_headers,
         flood,
+        failed_authentication,
+        revocation,
         limits,
         upstreams,
         upstream_pins,
@@ -200,6 +207,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let declared = routes::Declared {
         issuers: issuers.keys().map(String::as_str).collect(),
         keys: keys.keys().map(String::as_str).collect(),
+        attestations: attestations.keys().map(String::as_str).collect(),
         client_certificates: client_certificates.keys().map(String::as_str).collect(),
         upstreams: upstreams.keys().map(String::as_str).collect(),
         limits: limits.keys().map(String::as_str).collect(),
@@ -208,8 +216,17 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
     let compiled_keys = keys::compile(&keys, &declared.issuers, &identity_headers, findings);
-    let identity_headers = identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header));
+    let compiled_attestations = attestations::compile(&attestations, &compiled_keys, findings);
+    let theirs = compiled_attestations
+        .iter()
+        .map(|attestation| &attestation.header);
+    let identity_headers =
+        identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header).chain(theirs));
     let flood = limits::flood(&flood, findings);
+    let attempts = attempts::compile(failed_authentication.as_ref(), findings);
+    let revocation = revocation
+        .as_ref()
+        .map(|revocation| revocation::compile(revocation, findings));
     let compiled_limits = limits::compile(&limits, findings);
     let compiled_upstreams = upstreams::compile(&upstreams, &upstream_pins, findings);
     let database = conditions::database(countries.as_ref(), findings);
@@ -226,6 +243,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         declared: &declared,
         issuers: &compiled_issuers,
         keys: &compiled_keys,
+        attestations: &compiled_attestations,
         client_certificates: &compiled_certificates,
         roles: &roles,
         conditions: &conditions,
@@ -277,10 +295,13 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         routes: routes.into(),
         issuers: issuers.into(),
         keys: keys.into(),
+        attestations: compiled_attestations.into(),
         truststores: truststores.into(),
         client_certificates: compiled_certificates.into(),
         identity_headers,
         flood,
+        attempts,
+        revocation: revocation.map_or(Some(None), |found| found.map(Some))?,
         limits: limits.into(),
         upstreams: upstreams.into(),
         trusted_proxies: trusted_proxies.into(),

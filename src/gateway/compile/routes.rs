@@ -8,10 +8,11 @@ use http::{Method, StatusCode};
 use super::conditions::Condition;
 use super::findings::Findings;
 use super::inheritance::{self, Inheritance, OfRoute};
-use super::{content, credentials, limits, matching, upgrades};
+use super::{content, credentials, limits, matching, step_up, upgrades};
 use crate::config::path::ConfigPath;
 use crate::config::{self, Auth, Match, Mode};
 use crate::gates::authn::api_key::KeyRing;
+use crate::gates::authn::attestation::Attestation;
 use crate::gates::authn::certificate::Accepted;
 use crate::gates::authn::{Accepts, Asks, Authn, IssuerPolicy, Tokens};
 use crate::gates::authz::{Asked, Authz, Grant, Origin, Role, Roles, Scopes};
@@ -25,6 +26,7 @@ use crate::upstream::Upstream;
 pub(super) struct Declared<'a> {
     pub issuers: Vec<&'a str>,
     pub keys: Vec<&'a str>,
+    pub attestations: Vec<&'a str>,
     pub client_certificates: Vec<&'a str>,
     pub upstreams: Vec<&'a str>,
     pub limits: Vec<&'a str>,
@@ -35,6 +37,7 @@ pub(super) struct Names<'a> {
     pub declared: &'a Declared<'a>,
     pub issuers: &'a [IssuerPolicy],
     pub keys: &'a [KeyRing],
+    pub attestations: &'a [Attestation],
     pub client_certificates: &'a [Accepted],
     pub roles: &'a BTreeMap<String, Role>,
     pub conditions: &'a BTreeMap<String, Condition>,
@@ -159,6 +162,7 @@ fn route(
             Access::Protected {
                 authn: Authn {
                     asks: nothing(),
+                    attestation: None,
                     line: 0,
                 },
                 authz: Authz::default(),
@@ -228,6 +232,8 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
     let Auth {
         scopes,
         roles,
+        attestation,
+        step_up,
         mode,
         // read there
         jwt: _,
@@ -263,9 +269,30 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
         let any = asked_roles(&at, roles, names.roles, findings).into();
         grants.push(of_auth(Grant::Roles(Roles { any }), findings.line(&at)));
     }
+    if let Some(step_up) = step_up {
+        let at = at.key("step_up");
+        let step_up = step_up::compile(&at, step_up, findings);
+        grants.push(of_auth(Grant::StepUp(step_up), findings.line(&at)));
+    }
+    let attestation = attestation.as_deref().and_then(|name| {
+        let found = names
+            .attestations
+            .iter()
+            .position(|attestation| *attestation.name == *name);
+        let declared = &names.declared.attestations;
+        if found.is_none() && !declared.contains(&name) {
+            let at = at.key("attestation");
+            findings.unknown(&at, "attestation", "attestations", name, declared.iter().copied());
+        }
+        found
+    });
     let line = findings.line(at);
     Access::Protected {
-        authn: Authn { asks, line },
+        authn: Authn {
+            asks,
+            attestation,
+            line,
+        },
         authz: Authz {
             grants: grants.into(),
             line,

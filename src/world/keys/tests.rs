@@ -20,11 +20,13 @@ struct Scripted {
 impl Fetch for Scripted {
     async fn keys(&self, from: &KeysUrl) -> Result<KeySet, FetchError> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
+        // it answers as it is when it is asked
+        let answer = *self.answer.lock().unwrap();
         let takes = *self.takes.lock().unwrap();
         tokio::time::timeout(from.timeout, sleep(takes))
             .await
             .map_err(|_| FetchError::Timeout)?;
-        match *self.answer.lock().unwrap() {
+        match answer {
             Ok(kid) => Ok(set(kid)),
             Err(()) => Err(FetchError::ContentType),
         }
@@ -83,9 +85,9 @@ impl Stage {
         kid(&self.source.keys())
     }
 
-    /// The `kid` in use once a token has asked for another one.
-    async fn asked(&self) -> Option<String> {
-        kid(&self.source.newer().await)
+    /// The `kid` in use once a token has asked for this one; `None`: nobody can tell.
+    async fn asked(&self, for_kid: &str) -> Option<String> {
+        kid(&self.source.newer(Some(for_kid)).await)
     }
 }
 
@@ -101,7 +103,7 @@ fn kid(keys: &Keys) -> Option<String> {
 async fn keys_are_fetched_once_and_again_before_they_stop_being_fresh() {
     let stage = Stage::new(Ok("a"));
     assert_eq!(
-        stage.asked().await.as_deref(),
+        stage.asked("a").await.as_deref(),
         Some("a"),
         "whoever comes first waits for the first fetch"
     );
@@ -123,11 +125,11 @@ async fn keys_are_fetched_once_and_again_before_they_stop_being_fresh() {
 #[tokio::test(start_paused = true)]
 async fn a_rotated_key_is_there_for_the_first_token_that_names_it() {
     let stage = Stage::new(Ok("a"));
-    stage.asked().await;
+    stage.asked("a").await;
     // just after the scheduled fetch, and again soon after that
     for rotated in ["b", "c", "d"] {
         stage.answers(Ok(rotated));
-        assert_eq!(stage.asked().await.as_deref(), Some(rotated));
+        assert_eq!(stage.asked(rotated).await.as_deref(), Some(rotated));
         sleep(AFTER_NEWS).await;
     }
     assert_eq!(stage.fetches(), 4);
@@ -137,13 +139,109 @@ async fn a_rotated_key_is_there_for_the_first_token_that_names_it() {
 #[tokio::test(start_paused = true)]
 async fn random_kids_cause_one_fetch_in_a_cooldown() {
     let stage = Stage::new(Ok("a"));
-    stage.asked().await;
-    for _ in 0..600 {
-        stage.asked().await;
+    stage.asked("a").await;
+    for n in 0..600 {
+        stage.asked(&n.to_string()).await;
         sleep(SECOND / 20).await;
     }
     // 30 s at 10 s each, and the half seconds of the fetches themselves
     assert!((3..=5).contains(&stage.fetches()), "{}", stage.fetches());
+}
+
+// S51: however many ask at any moment, and whatever they wait for
+#[tokio::test(start_paused = true)]
+async fn a_flood_that_never_waits_causes_two_fetches_in_a_cooldown_at_most() {
+    let stage = Stage::new(Ok("a"));
+    stage.asked("a").await;
+    let before = stage.fetches();
+    // a hundred seconds: ten cooldowns
+    for n in 0..10_000 {
+        let source = stage.source.clone();
+        tokio::spawn(async move { source.newer(Some(&n.to_string())).await });
+        sleep(SECOND / 100).await;
+    }
+    let fetches = stage.fetches() - before;
+    assert!((10..=22).contains(&fetches), "{fetches}");
+}
+
+// S51, U1: the fetch that was under way had begun before the rotation
+#[tokio::test(start_paused = true)]
+async fn who_joins_a_fetch_that_brings_the_old_keys_asks_once_more() {
+    let stage = Stage::new(Ok("a"));
+    stage.asked("a").await;
+    let source = stage.source.clone();
+    let random = tokio::spawn(async move { kid(&source.newer(Some("random")).await) });
+    sleep(SECOND / 4).await;
+    assert_eq!(stage.fetches(), 2, "it is under way");
+    stage.answers(Ok("b"));
+    assert_eq!(stage.asked("b").await.as_deref(), Some("b"));
+    assert_eq!(
+        (random.await.unwrap().as_deref(), stage.fetches()),
+        (Some("a"), 3),
+        "who was first is answered by the first fetch"
+    );
+}
+
+// S51, U2
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_tell_before_the_cooldown_has_passed_is_not_the_tokens_fault() {
+    let stage = Stage::new(Ok("a"));
+    stage.asked("a").await;
+    assert_eq!(stage.asked("random").await.as_deref(), Some("a"));
+    stage.answers(Ok("b"));
+    sleep(SECOND).await;
+    let Keys::Unavailable(after) = stage.source.newer(Some("b")).await else {
+        panic!("it could be there")
+    };
+    assert!((SECOND * 8..SECOND * 10).contains(&after), "{after:?}");
+    assert_eq!(
+        stage.asked("random").await.as_deref(),
+        Some("a"),
+        "of this one it is known"
+    );
+    sleep(after).await;
+    assert_eq!(stage.asked("b").await.as_deref(), Some("b"));
+    assert_eq!(
+        stage.asked("a").await.as_deref(),
+        Some("b"),
+        "what was taken away is known not to be there"
+    );
+    assert_eq!(stage.fetches(), 3);
+}
+
+// S51, U1: an issuer that rotates twice in a second
+#[tokio::test(start_paused = true)]
+async fn who_comes_soon_after_news_waits_for_more() {
+    let stage = Stage::new(Ok("a"));
+    stage.asked("a").await;
+    stage.answers(Ok("b"));
+    assert_eq!(stage.asked("b").await.as_deref(), Some("b"));
+    stage.answers(Ok("c"));
+    let begun = Instant::now();
+    assert_eq!(stage.asked("c").await.as_deref(), Some("c"));
+    assert_eq!((begun.elapsed(), stage.fetches()), (AFTER_NEWS + SECOND / 2, 3));
+}
+
+// S51, U2
+#[tokio::test(start_paused = true)]
+async fn who_joins_the_fetch_that_was_the_last_for_now_is_not_refused() {
+    let stage = Stage::new(Ok("a"));
+    stage.asked("a").await;
+    let ask = |kid: &'static str| {
+        let source = stage.source.clone();
+        tokio::spawn(async move { source.newer(Some(kid)).await })
+    };
+    let first = ask("one");
+    sleep(SECOND / 4).await;
+    let second = ask("two");
+    sleep(SECOND / 2).await;
+    assert_eq!(stage.fetches(), 3, "the second has asked once more");
+    stage.answers(Ok("b"));
+    let third = ask("b");
+    assert!(matches!(first.await.unwrap(), Keys::Known(_)));
+    assert!(matches!(second.await.unwrap(), Keys::Known(_)));
+    assert!(matches!(third.await.unwrap(), Keys::Unavailable(after) if after > SECOND * 9));
+    assert_eq!(stage.fetches(), 3);
 }
 
 // S51: servers of one issuer that do not agree
@@ -153,7 +251,8 @@ async fn an_issuer_that_changes_its_keys_all_the_time_is_not_asked_all_the_time(
     stage.takes(Duration::from_millis(1));
     for turn in 0..200 {
         stage.answers(Ok(if turn % 2 == 0 { "a" } else { "b" }));
-        stage.asked().await;
+        let source = stage.source.clone();
+        tokio::spawn(async move { source.newer(Some("c")).await });
         sleep(SECOND / 20).await;
     }
     assert!(stage.fetches() <= 12, "{} in ten seconds", stage.fetches());
@@ -163,13 +262,13 @@ async fn an_issuer_that_changes_its_keys_all_the_time_is_not_asked_all_the_time(
 #[tokio::test(start_paused = true)]
 async fn many_who_ask_at_once_wait_for_one_fetch() {
     let stage = Stage::new(Ok("a"));
-    stage.asked().await;
+    stage.asked("a").await;
     stage.answers(Ok("b"));
     let source = &stage.source;
     let asking: Vec<_> = (0..50)
         .map(|_| {
             let source = source.clone();
-            tokio::spawn(async move { kid(&source.newer().await) })
+            tokio::spawn(async move { kid(&source.newer(Some("b")).await) })
         })
         .collect();
     for one in asking {
@@ -182,13 +281,13 @@ async fn many_who_ask_at_once_wait_for_one_fetch() {
 #[tokio::test(start_paused = true)]
 async fn keys_stay_in_use_without_their_issuer_until_max_stale_and_come_back_with_it() {
     let stage = Stage::new(Ok("a"));
-    stage.asked().await;
+    stage.asked("a").await;
     stage.answers(Err(()));
     sleep(SECOND * 3590).await;
     assert_eq!(stage.kid().as_deref(), Some("a"));
     assert!(stage.source.state().usable && stage.source.state().failures > 3);
     // what these keys lack may be there: nobody can know now
-    assert_eq!(stage.asked().await, None);
+    assert_eq!(stage.asked("b").await, None);
     sleep(SECOND * 20).await;
     assert_eq!(stage.kid(), None, "too old to be trusted");
     assert!(!stage.source.state().usable);
@@ -207,10 +306,10 @@ async fn keys_stay_in_use_without_their_issuer_until_max_stale_and_come_back_wit
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_is_down_at_the_start_is_tried_at_growing_intervals() {
     let stage = Stage::new(Err(()));
-    assert_eq!(stage.asked().await, None);
+    assert_eq!(stage.asked("b").await, None);
     // tokens do not make it more often
     for _ in 0..100 {
-        assert_eq!(stage.asked().await, None);
+        assert_eq!(stage.asked("b").await, None);
         sleep(SECOND / 10).await;
     }
     assert!(
@@ -229,10 +328,10 @@ async fn nobody_waits_longer_than_the_deadline_and_hanging_counts_as_failing() {
     let stage = Stage::new(Ok("a"));
     stage.takes(SECOND * 3600);
     let begun = Instant::now();
-    assert_eq!(stage.asked().await, None);
+    assert_eq!(stage.asked("b").await, None);
     assert!(begun.elapsed() <= SECOND * 4);
     let begun = Instant::now();
-    assert_eq!(stage.asked().await, None);
+    assert_eq!(stage.asked("b").await, None);
     assert_eq!(
         begun.elapsed(),
         Duration::ZERO,
@@ -245,10 +344,10 @@ async fn nobody_waits_longer_than_the_deadline_and_hanging_counts_as_failing() {
 #[tokio::test(start_paused = true)]
 async fn the_same_keys_keep_their_generation() {
     let stage = Stage::new(Ok("a"));
-    let Keys::Known(first) = stage.source.newer().await else {
+    let Keys::Known(first) = stage.source.newer(Some("a")).await else {
         panic!()
     };
-    stage.source.newer().await;
+    stage.source.newer(Some("b")).await;
     assert_eq!(stage.fetches(), 2);
     let Keys::Known(second) = stage.source.keys() else {
         panic!()

@@ -106,6 +106,21 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "conditions.*.step_up.acr",
+            settings: [("[gold, silver]", "allow"), ("[gold]", "acr_insufficient")],
+            observe: |acr| with_claims(&format!("step_up: {{ acr: {acr} }}"), logged_in()),
+        },
+        Row {
+            key: "conditions.*.step_up.amr",
+            settings: [("[mfa]", "allow"), ("[mfa, hwk]", "amr_insufficient")],
+            observe: |amr| with_claims(&format!("step_up: {{ amr: {amr} }}"), logged_in()),
+        },
+        Row {
+            key: "conditions.*.step_up.max_age",
+            settings: [("10m", "allow"), ("1m", "authentication_too_old")],
+            observe: |max_age| with_claims(&format!("step_up: {{ max_age: {max_age} }}"), logged_in()),
+        },
+        Row {
             key: "conditions.*.claim_matches.*",
             settings: [("vehicle.vin", "allow"), ("sub", "claim_mismatch")],
             observe: |claim| {
@@ -346,4 +361,9 @@ fn with_claims(condition: &str, claims: serde_json::Value) -> String {
     let request = json!({ "method": "GET", "url": "https://api.example/1HG", "token": token });
     let decision = explained(&protected(&top, "jwt: main"), &request.to_string());
     decision["reason"].as_str().unwrap_or("allow").to_owned()
+}
+
+/// Claims of a log-in 100 seconds before [`with_claims`] and `claiming` decide.
+pub fn logged_in() -> serde_json::Value {
+    json!({ "acr": "silver", "amr": ["pwd", "mfa"], "auth_time": crate::support::issuer::now() - 100 })
 }

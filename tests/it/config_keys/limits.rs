@@ -1,4 +1,4 @@
-//! `flood:`, `limits:` and the limits of a route
+//! `flood:`, `failed_authentication:`, `limits:` and the limits of a route
 
 use serde_json::json;
 
@@ -26,6 +26,49 @@ pub fn rows() -> Vec<Row> {
                         continue;
                     };
                     refused += usize::from(answer.status == 429);
+                }
+                if refused > 0 {
+                    "some refused"
+                } else {
+                    "none refused"
+                }
+                .to_owned()
+            },
+        },
+        Row {
+            key: "failed_authentication.per_address",
+            settings: [("1/h", "401 429 429"), ("2/h", "401 401 429")],
+            observe: |rate| tried(&format!("per_address: {rate}, per_account: false")),
+        },
+        Row {
+            key: "failed_authentication.per_account",
+            settings: [("1/h", "401 429 429"), ("false", "401 401 401")],
+            observe: |rate| tried(&format!("per_address: false, per_account: {rate}")),
+        },
+        Row {
+            key: "failed_authentication.mode",
+            settings: [("enforce", "401 429 429"), ("shadow", "401 401 401")],
+            observe: |mode| tried(&format!("per_address: 1/h, mode: {mode}")),
+        },
+        Row {
+            // where all places are taken by addresses at their limit, there is none for one more
+            key: "failed_authentication.max_keys",
+            settings: [("1", "some refused"), ("65536", "none refused")],
+            observe: |most| {
+                let gateway = running(&format!(
+                    "trusted_proxies: [127.0.0.0/8]\n\
+                     failed_authentication: {{ per_address: 1/h, per_account: false, max_keys: {most} }}\n{}",
+                    protected()
+                ));
+                let mut client = gateway.client().connect();
+                let mut refused = 0;
+                for number in 0..1500 {
+                    let (high, low) = (number / 250, number % 250);
+                    client.write(format!(
+                        "GET / HTTP/1.1\r\nHost: api.example\r\nAuthorization: Bearer x-{number}\r\n\
+                         X-Forwarded-For: 203.0.{high}.{low}\r\n\r\n"
+                    ));
+                    refused += usize::from(client.answer().status == 429);
                 }
                 if refused > 0 {
                     "some refused"
@@ -94,6 +137,25 @@ pub fn rows() -> Vec<Row> {
             observe: |limits| answers(&running(&public(limits, "global")), &[&[], &[]]),
         },
     ]
+}
+
+fn protected() -> String {
+    format!(
+        "{}routes: [{{ match: {{ methods: [GET], path: / }}, auth: {{ jwt: main }}, respond: 200 }}]\n",
+        KEYS.inline()
+    )
+}
+
+/// The statuses of three tokens of one subject with broken signatures.
+fn tried(limits: &str) -> String {
+    let gateway = running(&format!("failed_authentication: {{ {limits} }}\n{}", protected()));
+    let forged = ["1", "2", "3"].map(|id| {
+        let token = KEYS.token(json!({ "jti": id }));
+        let (signed, _) = token.rsplit_once('.').unwrap();
+        format!("Bearer {signed}.AAAA")
+    });
+    let headers = forged.each_ref().map(|bearer| [("Authorization", &**bearer)]);
+    answers(&gateway, &headers.each_ref().map(|headers| &headers[..]))
 }
 
 /// A public route with these of the limits: `strict`, one an hour by this key.

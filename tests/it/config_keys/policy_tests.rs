@@ -107,6 +107,15 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "tests[].request.revoked",
+            settings: [("[sub main somebody]", "got token_revoked"), ("[]", "holds")],
+            observe: |revoked| {
+                outcome(&format!(
+                    "expect: allow, request: {{ {MINE}, revoked: {revoked}, token: {{ issuer: main }} }}"
+                ))
+            },
+        },
+        Row {
             key: "tests[].request.token.issuer",
             settings: [("main", "holds"), ("second", "got issuer_not_for_route")],
             observe: |issuer| {
@@ -201,6 +210,7 @@ fn with(test: &str) -> String {
     super::observe::offline(&format!(
         "issuers: {{ {}, {} }}\n\
          keys: {{ ring: {{ file: {keys} }}, spare: {{ file: {keys}, header: x-spare-key }} }}\n\
+         revocation: {{ file: {list} }}\n\
          roles: {{ clerk: [c] }}\n\
          limits: {{ l: {{ rate: 1/h, key: global }} }}\n\
          conditions: {{ c: {{ networks: {{ deny: [10.0.0.0/8] }} }} }}\n\
@@ -213,6 +223,7 @@ fn with(test: &str) -> String {
          tests: [{{ {test} }}]",
         issuer("main"),
         issuer("second"),
+        list = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/revoked.txt"),
         keys = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/partner-keys.json"),
     ))
 }

@@ -89,6 +89,36 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "routes[].auth.step_up.acr",
+            settings: [("[gold, silver]", "allow"), ("[gold]", "acr_insufficient")],
+            observe: |acr| {
+                explain(
+                    &protected(&format!("jwt: main, step_up: {{ acr: {acr} }}")),
+                    &claiming(&super::conditions::logged_in()),
+                )
+            },
+        },
+        Row {
+            key: "routes[].auth.step_up.amr",
+            settings: [("[mfa]", "allow"), ("[mfa, hwk]", "amr_insufficient")],
+            observe: |amr| {
+                explain(
+                    &protected(&format!("jwt: main, step_up: {{ amr: {amr} }}")),
+                    &claiming(&super::conditions::logged_in()),
+                )
+            },
+        },
+        Row {
+            key: "routes[].auth.step_up.max_age",
+            settings: [("10m", "allow"), ("1m", "authentication_too_old")],
+            observe: |max_age| {
+                explain(
+                    &protected(&format!("jwt: main, step_up: {{ max_age: {max_age} }}")),
+                    &claiming(&super::conditions::logged_in()),
+                )
+            },
+        },
+        Row {
             key: "routes[].auth.roles",
             settings: [("[clerk, chief]", "allow"), ("[chief]", "role_missing")],
             observe: |roles| {

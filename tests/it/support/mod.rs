@@ -12,6 +12,7 @@ pub mod jose;
 pub mod mmdb;
 pub mod origin;
 pub mod pki;
+pub mod redis;
 pub mod vault;
 pub mod ws;
 

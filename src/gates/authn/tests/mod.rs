@@ -7,7 +7,7 @@ mod keys;
 mod mutation;
 mod time;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,10 +23,11 @@ use super::jwk::KeySet;
 use super::jws::Unverified;
 use super::jwt::{Issuer, Verified, verify};
 use crate::clock::UnixTime;
+use crate::identity::{Client, Derived, Kind};
 
 pub(super) const ISSUER: &str = "https://id.example.com/";
-pub(super) const NOW_SECONDS: u64 = 1_800_000_000;
-pub(super) const NOW: UnixTime = UnixTime::from_seconds(NOW_SECONDS);
+pub(crate) const NOW_SECONDS: u64 = 1_800_000_000;
+pub(crate) const NOW: UnixTime = UnixTime::from_seconds(NOW_SECONDS);
 
 /// A private key, and what its issuer publishes of it.
 pub(super) struct TestKey {
@@ -176,4 +177,36 @@ pub(super) fn refused(token: &str, expected: AuthnError) {
 #[track_caller]
 pub(super) fn claims_refused(claims: &Value, expected: AuthnError) {
     refused(&ED.token(Algorithm::EdDSA, claims), expected);
+}
+
+/// A client that was authenticated, of whom nothing else matters.
+pub(crate) fn client() -> Arc<Client> {
+    client_with(json!({}))
+}
+
+/// The same with these changes to its claims; `null` removes one.
+pub(crate) fn client_with(changes: Value) -> Arc<Client> {
+    let mut claims = claims();
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value.clone();
+        }
+    }
+    let verified = verdict(&ED.token(Algorithm::EdDSA, &claims)).unwrap();
+    Arc::new(Client {
+        kind: Kind::Jwt,
+        issuer: 0,
+        authority: "main".into(),
+        subject: verified.subject.into(),
+        client_id: verified.client_id.map(Into::into),
+        scopes: Box::default(),
+        roles: Box::default(),
+        claims: verified.claims,
+        until: UnixTime::MAX,
+        headers: Box::default(),
+        authenticated: super::Authenticated(()),
+        derived: Derived::default(),
+    })
 }
