@@ -20,6 +20,7 @@ use std::sync::Arc;
 use http::Uri;
 use openssl::x509::X509;
 
+use self::store::Store;
 use crate::gateway::certificates::Slot;
 
 /// An account with a CA.
@@ -36,7 +37,7 @@ pub struct Account {
     /// What binds it to an account that exists elsewhere.
     pub external: Option<ExternalAccount>,
     /// Where keys and certificates are kept.
-    pub storage: PathBuf,
+    pub storage: Store,
     /// How control over a name is proven.
     pub challenge: Challenge,
     /// When a certificate is renewed, as a part of its lifetime.
@@ -134,12 +135,15 @@ impl Managed {
     /// Identifies it among those of all accounts: its file.
     #[must_use]
     pub fn file(&self) -> PathBuf {
-        self.account.storage.join(store::certificate_file(&self.names))
+        self.account
+            .storage
+            .folder
+            .join(store::certificate_file(&self.names))
     }
 
     /// Takes what the store holds, if that is another certificate than the one that serves, and whether it did.
     pub fn load(&self) -> bool {
-        let Ok(Some(stored)) = store::load(&self.account.storage, &self.names) else {
+        let Ok(Some(stored)) = self.account.storage.load(&self.names) else {
             return false;
         };
         let current = self.slot.current();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::challenge::{Challenges, Shown};
 use super::client::{Answer, Client};
 use super::jws::AccountKey;
-use super::{Failure, Managed, store};
+use super::{Failure, Managed};
 use crate::gateway::CertifiedKey;
 use crate::pki::issue::{self, Key};
 use crate::world::http::Asker;
@@ -33,7 +33,7 @@ pub async fn fulfil(
     replaces: Option<&str>,
 ) -> Result<CertifiedKey, Failure> {
     let Managed { account, names, .. } = managed;
-    let key = AccountKey::new(store::account_key(&account.storage, &account.name)?)?;
+    let key = AccountKey::new(account.storage.account_key(&account.name)?)?;
     let client = Client::open(asker, account, key).await?;
     let order = new_order(&client, names, replaces).await?;
     let url = order
@@ -65,7 +65,7 @@ pub async fn fulfil(
         .ok_or_else(|| {
             Failure("the CA issued a certificate for another key, or for other names".to_owned())
         })?;
-    store::keep(&account.storage, names, &chain, &key)?;
+    account.storage.keep(names, &chain, &key)?;
     Ok(certificate)
 }
 

@@ -21,6 +21,10 @@ pub struct Acme {
     pub terms_agreed: bool,
     /// Folder of keys and certificates, made with mode 0700.
     pub storage: Text,
+    /// Whether private keys are kept there as plain files, and not sealed with the first of `secrets.sealing_keys`. Default:
+    /// false.
+    #[serde(default)]
+    pub plain_storage: bool,
     /// How control over a name is proven. Default: `http-01`.
     #[serde(default)]
     pub challenge: AcmeChallenge,

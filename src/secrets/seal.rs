@@ -102,6 +102,12 @@ impl SealingKey {
     }
 }
 
+/// Whether this claims to be sealed.
+#[must_use]
+pub fn is_sealed(text: &str) -> bool {
+    text.starts_with(HEAD)
+}
+
 /// Opens what one of these keys has sealed for this purpose.
 ///
 /// # Errors

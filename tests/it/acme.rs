@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
 
+use crate::config_keys::acme::SEAL;
 use crate::config_keys::acme::{ordering, stored};
 use crate::support::ca::Ca;
 use crate::support::gateway::check;
@@ -122,13 +123,16 @@ impl Pebble {
              \x20 - {{ address: \"{}\", tls: {{ certificates: [{{ acme: pebble, names: [{names}] }}] }} }}\n\
              \x20 - {{ address: \"{}\", redirect_https: {{ port: {} }} }}\n\
              acme:\n  pebble:\n    directory: \"https://{}/dir\"\n    ca: pebble-ca.crt\n    terms_agreed: true\n    \
-             contact: [\"mailto:ops@example.com\"]\n    storage: acme\n{account}{RESPOND}",
+             contact: [\"mailto:ops@example.com\"]\n    storage: acme\n{account}\
+             secrets: {{ sealing_keys: [\"${{env:SEAL}}\"] }}\n{RESPOND}",
             ports.https,
             ports.http,
             ports.https.port(),
             self.directory
         ));
-        start.file("pebble-ca.crt", self.authority.pem())
+        start
+            .file("pebble-ca.crt", self.authority.pem())
+            .env("SEAL", SEAL)
     }
 
     /// The root that issued what it issues.
@@ -207,10 +211,17 @@ fn a_certificate_is_ordered_by_a_file_on_plain_http_kept_and_served() {
     let files: Vec<_> = std::fs::read_dir(&folder).unwrap().flatten().collect();
     assert_eq!(files.len(), 2, "{files:?}");
     assert!(files.iter().all(|file| mode(&file.path()) == 0o600), "{files:?}");
+    // and he needs the sealing key for that (S33)
+    for file in &files {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(text.starts_with("durward-sealed:v1:"), "{text}");
+    }
     // another start serves at once with what is there, without the CA
     gateway.stop();
     drop(pebble);
-    let again = Running(gateway.command("run").stderr(Stdio::null()).spawn().unwrap());
+    let mut again = gateway.command("run");
+    let again = again.env("SEAL", SEAL).stderr(Stdio::null());
+    let again = Running(again.spawn().unwrap());
     let kept = eventually("it serves again", || shown(ports.https, "api.example", &root));
     assert_eq!(kept.to_der().unwrap(), first.to_der().unwrap());
     drop(again);
@@ -333,7 +344,7 @@ fn checked(account: &str, certificate: &str, more: &str) -> (bool, String) {
         &folder,
         &format!(
             "version: 1\nlisteners:\n  - {{ address: \"127.0.0.1:1\", tls: {{ certificates: [{{ {certificate} }}] }} }}\n{more}\
-             acme:\n  ca: {{ directory: \"https://ca.example/dir\", storage: acme, {account} }}\n{RESPOND}"
+             acme:\n  ca: {{ directory: \"https://ca.example/dir\", storage: acme, plain_storage: true, {account} }}\n{RESPOND}"
         ),
     )
 }

@@ -12,7 +12,8 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::findings::Findings;
 use super::issuers::{authorities, url_of};
-use crate::acme::{Account, Challenge, ExternalAccount, store};
+use crate::acme::store::Store;
+use crate::acme::{Account, Challenge, ExternalAccount};
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, AcmeChallenge};
@@ -52,6 +53,7 @@ fn account(
         contact,
         terms_agreed,
         storage,
+        plain_storage,
         challenge,
         external_account,
         renew_after_percent,
@@ -88,7 +90,20 @@ fn account(
             "read them, and write `terms_agreed: true`",
         );
     }
-    let storage = findings.text(&at.key("storage"), storage);
+    let at_storage = at.key("storage");
+    let storage = findings.text(&at_storage, storage);
+    let keys = match plain_storage {
+        true => Vec::new(),
+        false => findings.sources().sealing_keys(),
+    };
+    if keys.is_empty() && !plain_storage {
+        findings.incomplete(
+            &at_storage,
+            "nothing says what keys are sealed with at rest",
+            "name a key in `secrets.sealing_keys` (`durward seal --new-key` makes one), or write `plain_storage: true` to keep \
+             private keys as plain files",
+        );
+    }
     let external = match external_account {
         Some(external) => Some(self::external(&at.key("external_account"), external, findings)?),
         None => None,
@@ -103,7 +118,10 @@ fn account(
         ca: ca?,
         contact: contacts,
         external,
-        storage: findings.sources().path(Path::new(&storage?)),
+        storage: Store {
+            folder: findings.sources().path(Path::new(&storage?)),
+            keys,
+        },
         challenge: match challenge {
             AcmeChallenge::Http01 => Challenge::Http01,
             AcmeChallenge::TlsAlpn01 => Challenge::TlsAlpn01,
@@ -178,7 +196,7 @@ pub(super) fn slot(
         return None;
     }
     let account = account.as_ref()?;
-    let stored = match store::load(&account.storage, &written) {
+    let stored = match account.storage.load(&written) {
         Ok(stored) => stored,
         Err(why) => {
             findings.error(

@@ -58,6 +58,22 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "acme.*.plain_storage",
+            settings: [("true", "plain"), ("false", "sealed")],
+            observe: |plain| {
+                let ca = Ca::start();
+                let more = format!("plain_storage: {plain}");
+                let gateway = ordering(&ca, "dir", &more, "names: [api.example]").start();
+                ca.payload("/account");
+                let key = gateway.folder.0.join("acme/account-ca.key");
+                match std::fs::read_to_string(key).unwrap() {
+                    key if key.contains("PRIVATE KEY") => "plain".to_owned(),
+                    key if key.starts_with("durward-sealed:v1:") => "sealed".to_owned(),
+                    key => key,
+                }
+            },
+        },
+        Row {
             key: "acme.*.challenge",
             settings: [
                 (
@@ -71,7 +87,7 @@ pub fn rows() -> Vec<Row> {
                     &crate::support::Folder::new(),
                     &format!(
                         "version: 1\nlisteners: [{{ address: \"127.0.0.1:1\", tls: {{ certificates: [{{ acme: ca, names: [api.example] }}] }} }}]\n\
-                     acme: {{ ca: {{ directory: \"https://ca.example/\", storage: acme, terms_agreed: true, challenge: {challenge} }} }}\n{PUBLIC}"
+                     acme: {{ ca: {{ directory: \"https://ca.example/\", storage: acme, terms_agreed: true, plain_storage: true, challenge: {challenge} }} }}\n{PUBLIC}"
                     ),
                     &[],
                 )
@@ -168,6 +184,9 @@ fn account(more: &str) -> serde_json::Value {
     ca.payload("/account")
 }
 
+/// A sealing key: 32 bytes in base64.
+pub const SEAL: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
 /// A gateway that orders a certificate; more keys of the account, and the names.
 pub fn ordering(ca: &Ca, directory: &str, more: &str, names: &str) -> Start {
     let comma = if more.is_empty() { "" } else { ", " };
@@ -175,11 +194,13 @@ pub fn ordering(ca: &Ca, directory: &str, more: &str, names: &str) -> Start {
         "version: 1\nadmin: {{ address: \"{{admin}}\" }}\nlisteners:\n\
          \x20 - {{ address: \"{{https}}\", tls: {{ certificates: [{{ acme: ca, {names} }}] }} }}\n\
          \x20 - {{ address: \"{{http}}\", redirect_https: true }}\n\
-         acme:\n  ca: {{ directory: \"http://{}/{directory}\", terms_agreed: true, storage: acme{comma}{more} }}\n{PUBLIC}",
+         acme:\n  ca: {{ directory: \"http://{}/{directory}\", terms_agreed: true, storage: acme{comma}{more} }}\n\
+         secrets: {{ sealing_keys: [\"${{env:SEAL}}\"] }}\n{PUBLIC}",
         ca.origin.address
     ))
     .env("ONE", ONE)
     .env("TWO", TWO)
+    .env("SEAL", SEAL)
 }
 
 /// With a certificate for `api.example` that was issued an hour ago.
@@ -197,7 +218,7 @@ fn checked(keys: &str) -> String {
     let config = format!(
         "version: 1\nlisteners:\n  - {{ address: \"127.0.0.1:1\", tls: {{ certificates: [{{ acme: ca, names: [api.example] }}] }} }}\n\
          \x20 - {{ address: \"127.0.0.1:2\", redirect_https: true }}\n\
-         acme: {{ ca: {{ directory: \"https://ca.example/\", storage: acme, {keys} }} }}\n{PUBLIC}"
+         acme: {{ ca: {{ directory: \"https://ca.example/\", storage: acme, plain_storage: true, {keys} }} }}\n{PUBLIC}"
     );
     let said = check_in(&folder, &config, &[]);
     // the file's name has the folder in it
