@@ -7,7 +7,7 @@ use super::scalar::{Secret, Span, Text};
 
 /// Where credentials are listed that were taken back before their end. An entry is a line: `jti ISSUER ID`, `sub ISSUER
 /// SUBJECT`, `sid ISSUER SESSION`, `client ISSUER CLIENT`, or `issued-before ISSUER TIME`, the last for all or, with `sub
-/// SUBJECT` or `client CLIENT` behind the time, for some. The issuer, or ring of keys, is named as in the configuration;
+/// SUBJECT` or `client CLIENT` behind the time, for some. The issuer, ring of keys or truststore is named as in the configuration;
 /// `*`: any.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use openssl::ssl::SslVersion;
 
 use super::{ROUTES, asking, reason, refused, reload};
-use crate::support::Gateway;
 use crate::support::client::{Connection, request};
 use crate::support::gateway::check;
 use crate::support::pki::{Held, authority, client};
+use crate::support::{Gateway, eventually};
 
 const DAY: i64 = 86_400;
 
@@ -407,4 +407,27 @@ fn a_truststore_that_cannot_be_meant_is_refused() {
         let said = judged(trust, asked, rest);
         assert!(said.contains(expected), "{trust} {asked} {rest}: {said}");
     }
+}
+
+// U25, M11: the list of those who were taken back knows callers by certificate, under their truststore's name
+#[test]
+fn who_is_on_the_deny_list_of_callers_is_refused_on_open_connections_too() {
+    let ca = authority("root").root();
+    let (good, listed) = (ca.issue(&client("good")), ca.issue(&client("listed")));
+    let gateway = asking(&ca, "", &format!("revocation: {{ file: revoked.txt }}\n{ROUTES}"))
+        .file("revoked.txt", "")
+        .start();
+    let mut connection = listed.client(&gateway).connect();
+    assert_eq!(ask(&mut connection, "/mtls").status, 200);
+    gateway
+        .folder
+        .write("revoked.txt", "sub partners CN=listed,O=Example\n");
+    let refused = eventually("the list is read", || {
+        Some(ask(&mut connection, "/mtls")).filter(|answer| answer.status != 200)
+    });
+    assert_eq!(
+        (refused.status, reason(&gateway, &refused)),
+        (401, "client_certificate_revoked".to_owned())
+    );
+    assert_eq!(good.client(&gateway).get("/mtls", &[]).status, 200);
 }
