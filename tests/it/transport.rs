@@ -9,7 +9,7 @@ use openssl::ssl::{SslConnectorBuilder, SslMode, SslVersion};
 use serde_json::json;
 
 use crate::smoke::routes;
-use crate::support::gateway::check;
+use crate::support::gateway::{binary, check};
 use crate::support::{Answer, Client, Folder, Gateway, Keys, Origin, Reply, h2};
 
 /// One route that answers without an upstream.
@@ -662,4 +662,36 @@ fn an_http2_client_reaches_an_http11_origin_in_its_own_terms() {
     );
     assert_eq!(post.body, b"{\"a\":1}");
     assert!(post.complete);
+}
+
+// S5, S6, S9, S21: suites, versions, groups and certificates, as somebody else judges them
+#[test]
+fn both_profiles_and_development_certificates_are_what_mozilla_recommends() {
+    let sslyze = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/venv/bin/sslyze");
+    let folder = Folder::new();
+    let certificates = folder.0.join("certs");
+    let made = binary()
+        .args(["tls", "dev-ca", "localhost", "--out"])
+        .arg(&certificates)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for profile in ["intermediate", "modern"] {
+        let gateway = Gateway::whole(&format!(
+            "version: 1\nadmin: {{ address: \"{{admin}}\" }}\nlisteners:\n\
+             \x20 - address: \"{{https}}\"\n\
+             \x20   tls: {{ profile: {profile}, certificates: [{{ dir: \"{}\" }}] }}\n{RESPOND}",
+            certificates.display()
+        ))
+        .start();
+        let judged = std::process::Command::new(&sslyze)
+            .arg(format!("--mozilla_config={profile}"))
+            .args(["--sni", "localhost", "--certinfo_ca_file"])
+            .arg(certificates.join("ca.crt"))
+            .arg(gateway.https.to_string())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&judged.stdout);
+        assert!(said.contains("OK - Compliant."), "{profile}: {said}");
+    }
 }
