@@ -292,16 +292,15 @@ impl Counters {
     /// Parts that have to end until the sum is below `bound`, or, where it is already, until it becomes less.
     fn parts_until_below(&self, bound: u16) -> u64 {
         let mut left = self.sum();
-        for age in (0..=PARTS).rev() {
-            let age = u32::try_from(age).unwrap_or(0);
-            let count = self
-                .counts
-                .get(slot(self.epoch.wrapping_sub(age)))
-                .copied()
-                .unwrap_or(0);
-            left -= u32::from(count);
-            if count > 0 && left < u32::from(bound) {
-                return (PARTS as u64 + 1).saturating_sub(u64::from(age));
+        // the oldest part stands behind the current one
+        let (newer, older) = self
+            .counts
+            .split_at_checked(slot(self.epoch) + 1)
+            .unwrap_or((&self.counts, &[]));
+        for (passed, count) in (1..).zip(older.iter().chain(newer)) {
+            left -= u32::from(*count);
+            if *count > 0 && left < u32::from(bound) {
+                return passed;
             }
         }
         1
