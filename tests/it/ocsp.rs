@@ -106,9 +106,8 @@ fn probe(gateway: &Gateway) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-// S18
-#[test]
-fn a_proof_is_fetched_in_the_background_shown_and_kept_while_the_responder_is_away() {
+/// A gateway with a certificate that names a responder, which says this of it; and one that names none.
+fn asking(status: char) -> (Gateway, Responder) {
     let start = Gateway::with(RESPOND);
     let authority = start.authority();
     let responder = Responder::start(authority);
@@ -117,12 +116,19 @@ fn a_proof_is_fetched_in_the_background_shown_and_kept_while_the_responder_is_aw
             .append_extension(access(Access::Ocsp, &responder.url()))
             .unwrap();
     });
-    responder.knows(&leaf.certificate, 'V');
+    responder.knows(&leaf.certificate, status);
     leaf.certificate.extend(authority.pem());
     let gateway = start
-        .certificate(|_, folder| format!("{{ dir: \"{}\" }}", leaf.install(folder, "stapled")))
+        .certificate(|_, folder| format!("{{ dir: \"{}\" }}", leaf.install(folder, "asked")))
         .names(&["localhost"])
         .start();
+    (gateway, responder)
+}
+
+// S18
+#[test]
+fn a_proof_is_fetched_in_the_background_shown_and_kept_while_the_responder_is_away() {
+    let (gateway, responder) = asking('V');
     let first = eventually("a staple", || stapled(&gateway));
     let said = probe(&gateway);
     assert!(said.contains("staple      good, for 4 minutes more"), "{said}");
@@ -156,20 +162,7 @@ fn a_proof_is_fetched_in_the_background_shown_and_kept_while_the_responder_is_aw
 // S18
 #[test]
 fn a_responder_that_is_away_or_says_revoked_keeps_nobody_from_being_served() {
-    let start = Gateway::with(RESPOND);
-    let authority = start.authority();
-    let responder = Responder::start(authority);
-    let mut leaf = authority.leaf_with(&ec_key(), &["api.example"], |builder| {
-        builder
-            .append_extension(access(Access::Ocsp, &responder.url()))
-            .unwrap();
-    });
-    responder.knows(&leaf.certificate, 'R');
-    leaf.certificate.extend(authority.pem());
-    let gateway = start
-        .certificate(|_, folder| format!("{{ dir: \"{}\" }}", leaf.install(folder, "revoked")))
-        .names(&["localhost"])
-        .start();
+    let (gateway, _responder) = asking('R');
     eventually("it is said", || {
         gateway
             .messages()
