@@ -6,14 +6,13 @@ use pingora_core::{Error, ErrorType, Result};
 
 use super::context::RequestCtx;
 use super::forwarded::REQUEST_ID;
+use super::upstream::CLIENT_CERTIFICATE;
 use crate::clock::UnixTime;
 use crate::upstream::signature::{Covered, SignError, content_digest};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
-/// Like all that begins so, never the client's own.
-const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// Adds the signature. What the client sent in its place is removed.
 pub(super) fn write(request: &mut RequestHeader, ctx: &RequestCtx) -> Result<()> {

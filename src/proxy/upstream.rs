@@ -13,21 +13,21 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::context::{Phase, RequestCtx};
-use super::tether::{ENDED, Kind};
+use super::tether::{ENDED, End, Kind as Held};
 use super::{forwarded, reply, trust};
 use crate::clock::UnixTime;
 use crate::denial::{ContentError, Denial, UpstreamError};
 use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::content::BodyPlan;
 use crate::head::Malformed;
-use crate::identity::{self, Identity};
+use crate::identity::{Identity, Kind};
 use crate::listener::Fault;
 use crate::pipeline::Admitted;
 
 /// Fields that we add at most, as a hint.
 const OURS: usize = 14;
 /// Tells of the client's certificate, as Envoy does.
-const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub(super) const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// What Pingora calls a body with malformed chunks.
 pub(super) const INVALID_CHUNK: &str = "InvalidChunk";
 /// No target has an address.
@@ -271,8 +271,8 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     match error.esource() {
         ErrorSource::Downstream => match etype {
             _ if *etype == ENDED => match ctx.place.held {
-                Some(Kind::WebSocket | Kind::Events) => None,
-                _ => Some(expired(ctx)),
+                Some(Held::WebSocket | Held::Events) => None,
+                _ => Some(outlived(ctx)),
             },
             // a client that leaves, or does not take its answer, is never counted against the upstream
             ErrorType::ReadError
@@ -311,17 +311,22 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
     }
 }
 
-/// What admitted the request has come to its end while it was under way.
-fn expired(ctx: &RequestCtx) -> Denial {
-    match ctx.admitted().map(Admitted::identity) {
-        Some(Identity::Client(client)) if client.kind == identity::Kind::ApiKey => {
-            Denial::Unauthenticated(AuthnError::ApiKeyExpired, Schemes::API_KEY)
-        }
-        Some(Identity::Client(client)) if client.kind == identity::Kind::Certificate => {
-            Denial::Unauthenticated(AuthnError::CertificateExpired, Schemes::CERTIFICATE)
-        }
-        _ => Denial::Unauthenticated(AuthnError::TokenExpired, Schemes::BEARER),
-    }
+/// What admitted the request has come to its end, or was taken back, while it was under way.
+fn outlived(ctx: &RequestCtx) -> Denial {
+    let kind = match ctx.admitted().map(Admitted::identity) {
+        Some(Identity::Client(client)) => client.kind,
+        Some(Identity::Anonymous) | None => return Denial::Internal,
+    };
+    let why = match ctx.place.ended {
+        Some(End::Revoked) => AuthnError::revoked(kind),
+        _ => AuthnError::expired(kind),
+    };
+    let schemes = match kind {
+        Kind::Jwt | Kind::Introspection => Schemes::BEARER,
+        Kind::ApiKey => Schemes::API_KEY,
+        Kind::Certificate => Schemes::CERTIFICATE,
+    };
+    Denial::Unauthenticated(why, schemes)
 }
 
 fn is_tls(etype: &ErrorType) -> bool {

@@ -394,6 +394,11 @@ fn open_streams_of_who_was_revoked_end_within_a_second_and_their_neighbours_stay
             })
             .then_some(())
     });
+    let record = eventually("the record of what was cut off", || {
+        let mut all = house.gateway.records().into_iter();
+        all.find(|record| record["url.path"] == "/open")
+    });
+    assert_eq!(record["error.type"], "token_revoked");
 }
 
 // S55, U25

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::Schemes;
+use crate::identity::Kind;
 
 /// Declares the enum, its reasons and the list of all from one table, so that they cannot drift.
 macro_rules! authn_errors {
@@ -170,6 +171,26 @@ authn_errors! {
 }
 
 impl AuthnError {
+    /// What it is called when a credential of this kind comes to its end.
+    #[must_use]
+    pub fn expired(kind: Kind) -> AuthnError {
+        match kind {
+            Kind::Jwt | Kind::Introspection => AuthnError::TokenExpired,
+            Kind::ApiKey => AuthnError::ApiKeyExpired,
+            Kind::Certificate => AuthnError::CertificateExpired,
+        }
+    }
+
+    /// What it is called when a credential of this kind is taken back.
+    #[must_use]
+    pub fn revoked(kind: Kind) -> AuthnError {
+        match kind {
+            Kind::Jwt | Kind::Introspection => AuthnError::TokenRevoked,
+            Kind::ApiKey => AuthnError::ApiKeyRevoked,
+            Kind::Certificate => AuthnError::CertificateRevoked,
+        }
+    }
+
     /// What the client is told, as a code: one of `credentials_missing`, `token_expired`,
     /// `token_not_yet_valid`, `invalid_token`, `invalid_api_key`, `client_certificate_missing` and
     /// `invalid_client_certificate`. The first three and the last but one let a well-meaning client act

@@ -41,7 +41,7 @@ pub use tokens::Tokens;
 
 use crate::denial::{Denial, Dependency, Verdict, Whose};
 use crate::gateway::Gateway;
-use crate::identity::{Client, Kind};
+use crate::identity::Client;
 use crate::request::Request;
 use crate::trace::Trace;
 use crate::world::World;
@@ -264,14 +264,7 @@ impl Accepts {
         if let (Some(client), Some(_)) = (&found, &gateway.revocation) {
             match world.revocations().standing(client, world.now()) {
                 Standing::Good => {}
-                Standing::Revoked => {
-                    let why = match client.kind {
-                        Kind::Jwt | Kind::Introspection => AuthnError::TokenRevoked,
-                        Kind::ApiKey => AuthnError::ApiKeyRevoked,
-                        Kind::Certificate => AuthnError::CertificateRevoked,
-                    };
-                    return Err(why.into());
-                }
+                Standing::Revoked => return Err(AuthnError::revoked(client.kind).into()),
                 Standing::Unknown(retry) => return Err(Refusal::Unrevoked(retry)),
             }
         }
