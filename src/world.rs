@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::gates::authn::attempts::Counters;
+use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::Revocations;
@@ -57,6 +58,9 @@ pub trait World: Sync {
 
     /// What was taken back.
     fn revocations(&self) -> &Revocations;
+
+    /// Proofs of possession seen before.
+    fn proofs(&self) -> &Proofs;
 
     /// Verdicts on credentials seen before.
     fn verdicts(&self) -> &Verdicts;

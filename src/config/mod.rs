@@ -25,6 +25,7 @@ mod acme;
 mod certificate;
 mod condition;
 mod connection;
+mod dpop;
 mod issuer;
 mod keys;
 mod limit;
@@ -50,6 +51,7 @@ pub use condition::{
     Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, StepUp, TimeWindow, Unknown,
 };
 pub use connection::{Connections, Http2};
+pub use dpop::{Dpop, DpopMode, DpopNonce};
 pub use issuer::{ClaimPaths, Discovery, Introspection, Issuer, Jwks, OneOrMany};
 pub use keys::{KeyEntry, KeyFile, KeyPurpose, KeyRing};
 pub use limit::{FailedAuthentication, Flood, Limit, RateOrNone};
@@ -105,6 +107,9 @@ pub struct Config {
     /// API keys that clients may have, by name.
     #[serde(default)]
     pub keys: BTreeMap<String, KeyRing>,
+    /// How clients prove that they hold the key that their token is bound to.
+    #[serde(default)]
+    pub dpop: Dpop,
     /// What attests applications, by name.
     #[serde(default)]
     pub attestations: BTreeMap<String, Attestation>,

@@ -24,6 +24,7 @@ use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::attempts::Attempts;
 use crate::gates::authn::attestation::Attestation;
 use crate::gates::authn::certificate::{Accepted, Truststore};
+use crate::gates::authn::dpop::Dpop;
 use crate::gates::authn::revocation::Revocation;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
@@ -52,6 +53,8 @@ pub struct Gateway {
     pub issuers: Box<[IssuerPolicy]>,
     /// All rings of API keys, by name.
     pub keys: Box<[KeyRing]>,
+    /// What proofs of possession have to be like.
+    pub dpop: Dpop,
     /// What attests applications, by name.
     pub attestations: Box<[Attestation]>,
     /// Who may have issued clients' certificates, by name.

@@ -172,7 +172,8 @@ fn write_certificate(object: &mut Object<'_>, says: &Says) {
     object.text(field!("tls.client.not_after"), &timestamp(says.not_after));
 }
 
-/// How records name a verified caller: subject, role values, OAuth client, and the name of the issuer or ring of keys.
+/// How records name a verified caller: subject, role values, OAuth client, the name of the issuer or ring of keys, and what
+/// the token is bound to, and therefore came with.
 #[must_use]
 pub fn caller_fields(client: &Client) -> Box<str> {
     fields(|object| {
@@ -182,6 +183,18 @@ pub fn caller_fields(client: &Client) -> Box<str> {
         }
         object.text_if(field!("durward.client.id"), client.client_id.as_deref());
         object.text(field!("durward.issuer"), &client.authority);
+        let bound = [
+            (client.is_bound_to_key(), "dpop"),
+            (client.is_bound_to_certificate(), "certificate"),
+        ];
+        let to: Vec<Box<str>> = bound
+            .iter()
+            .filter(|(is_bound, _)| *is_bound)
+            .map(|(_, to)| (*to).into())
+            .collect();
+        if !to.is_empty() {
+            object.texts(field!("durward.token.bound_to"), &to);
+        }
     })
 }
 

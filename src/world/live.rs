@@ -10,6 +10,7 @@ use crate::clock::UnixTime;
 use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::attempts::Counters;
+use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::revocation::Revocations;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::content::memory::BodyMemory;
@@ -26,6 +27,7 @@ pub struct Memory {
     windows: Box<[(Arc<str>, Arc<Windows>)]>,
     attempts: Arc<Counters>,
     revocations: Arc<Revocations>,
+    proofs: Arc<Proofs>,
     floods: Arc<Sketch>,
     bodies: Arc<BodyMemory>,
 }
@@ -84,6 +86,8 @@ impl Memory {
                 revocations::adopt(&kept, gateway);
                 kept
             },
+            // whatever is let pass from now on: what was used stays used
+            proofs: before.map_or_else(Arc::default, |memory| memory.proofs.clone()),
             floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
             // fixed for the life of the process, as `server` is
             bodies: before.map_or_else(
@@ -115,6 +119,12 @@ impl Memory {
     #[must_use]
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
+    }
+
+    /// Proofs of possession that were used.
+    #[must_use]
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// Verdicts on credentials.
@@ -202,6 +212,10 @@ impl World for Moment<'_> {
 
     fn revocations(&self) -> &Revocations {
         &self.memory.revocations
+    }
+
+    fn proofs(&self) -> &Proofs {
+        &self.memory.proofs
     }
 
     fn verdicts(&self) -> &Verdicts {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::{Introspected, Keys, World};
 use crate::clock::UnixTime;
 use crate::gates::authn::attempts::Counters;
+use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::Revocations;
@@ -31,6 +32,8 @@ pub struct Recorded {
     pub attempts: Counters,
     /// What was taken back.
     pub revocations: Revocations,
+    /// Proofs that were used.
+    pub proofs: Proofs,
     /// What is remembered. Starts empty.
     pub verdicts: Verdicts,
     /// Requests of each network.
@@ -53,6 +56,7 @@ impl Recorded {
             windows,
             attempts: Counters::new(&gateway.attempts, callers),
             revocations: Revocations::default(),
+            proofs: Proofs::default(),
             verdicts: Verdicts::default(),
             asked: Mutex::default(),
         }
@@ -100,6 +104,10 @@ impl World for Recorded {
 
     fn revocations(&self) -> &Revocations {
         &self.revocations
+    }
+
+    fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     fn verdicts(&self) -> &Verdicts {

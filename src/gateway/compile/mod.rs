@@ -12,6 +12,7 @@ mod conditions;
 mod connections;
 mod content;
 mod credentials;
+mod dpop;
 mod findings;
 mod inheritance;
 mod introspection;
@@ -152,6 +153,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         trusted_proxies,
         issuers,
         keys,
+        dpop,
         attestations,
         truststores,
         client_certificates,
@@ -216,6 +218,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
     let compiled_keys = keys::compile(&keys, &declared.issuers, &identity_headers, findings);
+    let dpop = self::dpop::compile(&dpop, findings);
     let compiled_attestations = attestations::compile(&attestations, &compiled_keys, findings);
     let theirs = compiled_attestations
         .iter()
@@ -295,6 +298,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         routes: routes.into(),
         issuers: issuers.into(),
         keys: keys.into(),
+        dpop,
         attestations: compiled_attestations.into(),
         truststores: truststores.into(),
         client_certificates: compiled_certificates.into(),
