@@ -3,6 +3,8 @@
 //! Checked like any other, and verified with as they are: [`super::PreparedKey`] has a place in a table that is copied when
 //! it changes, which is right for the keys of issuers and wrong for those of callers.
 
+use std::fmt;
+
 use jsonwebtoken::Algorithm;
 use openssl::pkey::{PKey, Public};
 
@@ -14,6 +16,14 @@ use super::{CleanErrorQueue, verify};
 pub struct PublicKey {
     key: PKey<Public>,
     algorithms: &'static [Algorithm],
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicKey")
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
+    }
 }
 
 impl PublicKey {
