@@ -300,6 +300,7 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
         windows: Vec::new(),
         attempts: Default::default(),
         revocations: Default::default(),
+        proofs: Default::default(),
         verdicts: Verdicts::default(),
         asked: Default::default(),
     });

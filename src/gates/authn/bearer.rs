@@ -1,5 +1,7 @@
 //! Finding the token of a request (RFC 6750 section 2.1, RFC 9449 section 7.1): in `Authorization`, and only there.
 
+use std::fmt;
+
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::{AuthnError, query};
@@ -26,12 +28,22 @@ impl Scheme {
 }
 
 /// A token as it was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sent<'a> {
     /// In which way.
     pub scheme: Scheme,
     /// Not looked at: a verdict on these very bytes may be known.
     pub token: &'a [u8],
+}
+
+/// A token is a secret: whoever prints one sees its length only.
+impl fmt::Debug for Sent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent")
+            .field("scheme", &self.scheme)
+            .field("bytes", &self.token.len())
+            .finish()
+    }
 }
 
 /// What was sent as the token. `None`: nothing, or a credential of another kind.

@@ -182,6 +182,7 @@ impl Dpop {
             id,
             issued,
             oldest: now.saturating_sub(self.max_age),
+            latest: now.saturating_add(self.clock_skew),
         };
         world
             .proofs()

@@ -51,6 +51,8 @@ pub(super) struct Use<'a> {
     pub issued: UnixTime,
     /// The earliest `iat` that would pass now.
     pub oldest: UnixTime,
+    /// The latest `iat` that would pass now.
+    pub latest: UnixTime,
 }
 
 /// Why a proof is not taken.
@@ -116,6 +118,9 @@ impl Proofs {
 impl Shard {
     fn remember(&mut self, entry: (u64, u64), used: &Use<'_>, capacity: usize) -> Result<(), Refused> {
         self.forget(used.oldest.millis() / SLOT);
+        // The clock was far ahead for a while, and nothing could pass until it is there again. What could have passed until now
+        // may have been forgotten meanwhile; what is made from now on was not.
+        self.first = self.first.min(used.latest.millis() / SLOT + 1);
         let slot = used.issued.millis() / SLOT;
         if slot < self.first {
             return Err(Refused::Forgotten);
@@ -186,6 +191,7 @@ mod tests {
     use super::*;
 
     const AGE: u64 = 60;
+    const SKEW: u64 = 30;
     const MANY: usize = 1 << 20;
 
     fn take(
@@ -201,6 +207,7 @@ mod tests {
             id,
             issued: UnixTime::from_seconds(issued),
             oldest: UnixTime::from_seconds(now - AGE),
+            latest: UnixTime::from_seconds(now + SKEW),
         };
         proofs.remember(&used, capacity)
     }
@@ -232,18 +239,22 @@ mod tests {
         assert_eq!(take(&proofs, 1, "c", 1090, 1150, MANY), Err(Refused::Replayed));
     }
 
+    // in each part of the memory
     #[test]
     fn what_was_forgotten_cannot_come_back_with_the_clock_or_a_longer_age() {
         let proofs = Proofs::default();
-        for shard in 0..1000 {
-            let id = shard.to_string();
-            take(&proofs, 1, &id, 1000, 1000, MANY).unwrap();
-            // forgets it
-            assert_eq!(take(&proofs, 1, &format!("later {id}"), 2000, 2000, MANY), Ok(()));
-        }
-        let back = |n: u64| take(&proofs, 1, &n.to_string(), 1000, 1000, MANY);
-        assert!((0..1000).all(|n| back(n) == Err(Refused::Forgotten)));
-        assert_eq!(proofs.kept(UnixTime::EPOCH), 1000);
+        let all = |issued: u64, now: u64, expected: Result<(), Refused>| {
+            let id = |n: u64| format!("{n} of {issued}");
+            (0..1000).all(|n| take(&proofs, 1, &id(n), issued, now, MANY) == expected)
+        };
+        assert!(all(1000, 1000, Ok(())));
+        assert!(all(2000, 2000, Ok(())), "forgets those before");
+        assert!(all(1000, 1060, Err(Refused::Forgotten)), "the clock goes back");
+        assert!(all(1060, 1060, Err(Refused::Forgotten)), "who knows");
+        assert!(all(1095, 1095, Ok(())), "made since then");
+        assert!(all(1095, 1095, Err(Refused::Replayed)));
+        assert_eq!(proofs.kept(UnixTime::EPOCH), 2000);
+        assert_eq!(proofs.kept(UnixTime::from_seconds(1100)), 1000);
         assert_eq!(proofs.kept(UnixTime::from_seconds(2004)), 0);
     }
 

@@ -483,7 +483,7 @@ fn the_example_of_the_standard_is_good_at_its_time() {
     let gateway = gateway("");
     let world = Recorded::new(&gateway, UnixTime::from_seconds(1_562_262_620), Vec::new(), 16);
     let request = request("resource.example.org", "/protectedresource", &[&proof]);
-    let mut prove = |token: &[u8]| {
+    let prove = |token: &[u8]| {
         gateway
             .dpop
             .prove(&gateway, &request, &world, token, &key, &mut Trace::default())
