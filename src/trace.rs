@@ -106,6 +106,8 @@ pub struct Trace {
     pub credential: Option<Digest>,
     /// The nonce that the caller's next proof should have, where it is time to tell (RFC 9449 section 8).
     pub nonce: Option<HeaderValue>,
+    /// Networks that the caller's token was seen from lately, where they are so many that it is to be told (M14).
+    pub networks: Option<usize>,
     marks: SmallVec<[Mark; USUAL]>,
 }
 

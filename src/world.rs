@@ -23,6 +23,7 @@ use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::Revocations;
+use crate::gates::authn::shared_tokens::Sightings;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 
@@ -61,6 +62,9 @@ pub trait World: Sync {
 
     /// Proofs of possession seen before.
     fn proofs(&self) -> &Proofs;
+
+    /// Where bearer tokens were seen.
+    fn sightings(&self) -> &Sightings;
 
     /// Verdicts on credentials seen before.
     fn verdicts(&self) -> &Verdicts;

@@ -35,6 +35,7 @@ mod policy_test;
 mod revocation;
 mod route;
 mod secrets;
+mod shared_tokens;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -65,6 +66,7 @@ pub use route::{
     Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
 };
 pub use secrets::{AppRole, AwsSm, Kubernetes, Secrets, Vault, VaultAuth};
+pub use shared_tokens::SharedTokens;
 pub use upstream::{
     ErrorBodies, SignAlgorithm, Target, Timeouts, Upstream, UpstreamSign, UpstreamTls, WeightedTarget,
 };
@@ -131,6 +133,9 @@ pub struct Config {
     /// How many credentials that are not good are looked at.
     #[serde(default)]
     pub failed_authentication: Option<FailedAuthentication>,
+    /// When to tell of bearer tokens that are seen from several networks. Default: never.
+    #[serde(default)]
+    pub shared_tokens: Option<SharedTokens>,
     /// Where credentials are listed that were taken back before their end.
     #[serde(default)]
     pub revocation: Option<Revocation>,

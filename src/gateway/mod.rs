@@ -26,6 +26,7 @@ use crate::gates::authn::attestation::Attestation;
 use crate::gates::authn::certificate::{Accepted, Truststore};
 use crate::gates::authn::dpop::Dpop;
 use crate::gates::authn::revocation::Revocation;
+use crate::gates::authn::shared_tokens::SharedTokens;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
@@ -67,6 +68,8 @@ pub struct Gateway {
     pub flood: Option<Flood>,
     /// How many refused credentials are looked at.
     pub attempts: Attempts,
+    /// When to tell of bearer tokens from several networks.
+    pub shared_tokens: Option<SharedTokens>,
     /// Where what was taken back is listed.
     pub revocation: Option<Revocation>,
     /// All limits.

@@ -52,6 +52,8 @@ pub struct Record<'a> {
     pub tls: &'a str,
     /// What [`caller_fields`] wrote; empty where nobody was verified.
     pub caller: &'a str,
+    /// Networks that the caller's token was seen from lately, where they are many.
+    pub networks: Option<usize>,
     /// Keyed digest of a credential that was refused.
     pub credential: Option<&'a str>,
     /// The route needs no credential (S36).
@@ -115,6 +117,10 @@ impl Record<'_> {
         object.text_if(field!("network.protocol.version"), self.protocol);
         object.written(self.tls);
         object.written(self.caller);
+        if let Some(networks) = self.networks {
+            let networks = u64::try_from(networks).unwrap_or(u64::MAX);
+            object.number(field!("durward.token.networks"), networks);
+        }
         object.text_if(field!("durward.credential.id"), self.credential);
         if let Some(public) = self.public {
             object.truth(field!("auth.public"), public);

@@ -12,6 +12,7 @@ use crate::gates::authn::KeysFrom;
 use crate::gates::authn::attempts::Counters;
 use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::revocation::Revocations;
+use crate::gates::authn::shared_tokens::Sightings;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::content::memory::BodyMemory;
 use crate::gates::flood::Sketch;
@@ -28,6 +29,7 @@ pub struct Memory {
     attempts: Arc<Counters>,
     revocations: Arc<Revocations>,
     proofs: Arc<Proofs>,
+    sightings: Arc<Sightings>,
     floods: Arc<Sketch>,
     bodies: Arc<BodyMemory>,
 }
@@ -41,6 +43,7 @@ impl Memory {
             issuers,
             limits,
             attempts,
+            shared_tokens,
             server,
             ..
         } = gateway;
@@ -88,6 +91,14 @@ impl Memory {
             },
             // whatever is let pass from now on: what was used stays used
             proofs: before.map_or_else(Arc::default, |memory| memory.proofs.clone()),
+            sightings: before
+                .map(|memory| &memory.sightings)
+                .filter(|sightings| sightings.are_for(shared_tokens.as_ref()))
+                .cloned()
+                .unwrap_or_else(|| {
+                    let most = shared_tokens.as_ref().map(|settings| settings.max_tokens);
+                    Arc::new(most.map_or_else(Sightings::default, Sightings::new))
+                }),
             floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
             // fixed for the life of the process, as `server` is
             bodies: before.map_or_else(
@@ -222,6 +233,10 @@ impl World for Moment<'_> {
 
     fn proofs(&self) -> &Proofs {
         &self.memory.proofs
+    }
+
+    fn sightings(&self) -> &Sightings {
+        &self.memory.sightings
     }
 
     fn verdicts(&self) -> &Verdicts {

@@ -13,6 +13,7 @@ use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::Revocations;
+use crate::gates::authn::shared_tokens::Sightings;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 use crate::gateway::Gateway;
@@ -34,6 +35,8 @@ pub struct Recorded {
     pub revocations: Revocations,
     /// Proofs that were used.
     pub proofs: Proofs,
+    /// Where bearer tokens were seen.
+    pub sightings: Sightings,
     /// What is remembered. Starts empty.
     pub verdicts: Verdicts,
     /// Requests of each network.
@@ -57,6 +60,7 @@ impl Recorded {
             attempts: Counters::new(&gateway.attempts, callers),
             revocations: Revocations::default(),
             proofs: Proofs::default(),
+            sightings: Sightings::default(),
             verdicts: Verdicts::default(),
             asked: Mutex::default(),
         }
@@ -108,6 +112,10 @@ impl World for Recorded {
 
     fn proofs(&self) -> &Proofs {
         &self.proofs
+    }
+
+    fn sightings(&self) -> &Sightings {
+        &self.sightings
     }
 
     fn verdicts(&self) -> &Verdicts {

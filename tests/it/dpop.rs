@@ -817,3 +817,47 @@ fn policy_tests_describe_proofs_and_notice_when_they_are_not_asked_for() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("takes proofs without a nonce"), "{said}");
 }
+
+// M14: what a copied bearer token looks like is told, once, and nobody is refused; of bound ones a copy is of no use
+#[test]
+fn a_bearer_token_from_several_networks_raises_an_event() {
+    let (keys, origin) = (Keys::new("k1"), Origin::start());
+    let settings = "}\ntrusted_proxies: [\"127.0.0.0/8\"]\nshared_tokens: { networks: 3";
+    let gateway = start(&keys, &origin, settings).start();
+    let holder = Holder::new();
+    let (free, bound) = (keys.token(json!({})), keys.token(holder.bound()));
+    let ask = |authorization: &str, proof: Option<&str>, from: &str| {
+        let mut headers = vec![("Authorization", authorization), ("X-Forwarded-For", from)];
+        headers.extend(proof.map(|proof| ("DPoP", proof)));
+        let answer = gateway.client().get("/optional", &headers);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        gateway.record(answer.header("x-request-id").unwrap())["durward.token.networks"].clone()
+    };
+    let networks = [
+        "192.0.2.1",
+        "192.0.2.99",
+        "198.51.100.1",
+        "2001:db8:1::1",
+        "203.0.113.1",
+    ];
+    let bearer = format!("Bearer {free}");
+    let told = networks.map(|from| ask(&bearer, None, from));
+    assert_eq!(
+        told,
+        [json!(null), json!(null), json!(null), json!(3), json!(null)]
+    );
+    let dpop = format!("DPoP {bound}");
+    let told = networks.map(|from| {
+        let proof = holder.proof("/optional", &bound, json!({}));
+        ask(&dpop, Some(&proof), from)
+    });
+    assert!(told.iter().all(Value::is_null), "{told:?}");
+    let metrics = gateway.admin("/metrics").text();
+    let counted = metrics
+        .lines()
+        .find(|line| line.starts_with("durward_shared_tokens_total{"));
+    assert!(counted.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
+    let said = gateway.messages() + &gateway.output();
+    assert_eq!(said.matches("token_shared").count(), 1, "{said}");
+    assert!(!said.contains(&*free));
+}

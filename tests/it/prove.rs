@@ -301,6 +301,7 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
         attempts: Default::default(),
         revocations: Default::default(),
         proofs: Default::default(),
+        sightings: Default::default(),
         verdicts: Verdicts::default(),
         asked: Default::default(),
     });

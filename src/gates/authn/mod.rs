@@ -27,6 +27,7 @@ pub mod jws;
 pub mod jwt;
 mod query;
 pub mod revocation;
+pub mod shared_tokens;
 pub mod tokens;
 pub mod verdicts;
 
@@ -215,8 +216,15 @@ impl Authn {
             }
         }
         let identity = identity.ok_or_else(|| missing(self.schemes()))?;
+        let copied = possession.of_whoever_has_it();
         // once for a request, whatever its token is good for, and last: a proof that is looked at is used up
         possession.prove(gateway, request, world, trace).map_err(denial)?;
+        if let (Some(settings), Some(token), Some(client)) =
+            (&gateway.shared_tokens, copied, request.peer().client)
+        {
+            let token = verdicts::digest(token);
+            trace.networks = world.sightings().saw(&token, client, world.now(), settings);
+        }
         Ok(identity)
     }
 

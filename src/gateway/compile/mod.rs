@@ -27,6 +27,7 @@ mod revocation;
 mod routes;
 mod secrets;
 mod server;
+mod shared_tokens;
 mod step_up;
 mod tests;
 mod truststores;
@@ -161,6 +162,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         identity_headers,
         flood,
         failed_authentication,
+        shared_tokens,
         revocation,
         limits,
         upstreams,
@@ -227,6 +229,9 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header).chain(theirs));
     let flood = limits::flood(&flood, findings);
     let attempts = attempts::compile(failed_authentication.as_ref(), findings);
+    let shared_tokens = shared_tokens
+        .as_ref()
+        .map(|asked| self::shared_tokens::compile(asked, findings));
     let revocation = revocation
         .as_ref()
         .map(|revocation| revocation::compile(revocation, findings));
@@ -305,6 +310,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         identity_headers,
         flood,
         attempts,
+        shared_tokens,
         revocation: revocation.map_or(Some(None), |found| found.map(Some))?,
         limits: limits.into(),
         upstreams: upstreams.into(),

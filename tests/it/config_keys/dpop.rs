@@ -1,4 +1,6 @@
-//! `dpop:`, what routes ask of it, and how tests describe proofs.
+//! `dpop:`, what routes ask of it, and how tests describe proofs; and `shared_tokens:`.
+
+use std::time::{Duration, Instant};
 
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
@@ -10,6 +12,7 @@ use super::attestations::{SECRET, kept};
 use super::observe::{KEYS, explain, offline, running, test};
 use crate::dpop::Holder;
 use crate::support::Origin;
+use crate::support::client::request;
 use crate::support::issuer::now;
 use crate::support::jose::base64;
 
@@ -101,7 +104,63 @@ pub fn rows() -> Vec<Row> {
             ],
             observe: |claims| described("", &format!("{{ claims: {claims} }}"), 1),
         },
+        Row {
+            key: "shared_tokens.networks",
+            settings: [("2", "told"), ("3", "not told")],
+            observe: |networks| shared(&format!("networks: {networks}"), Duration::ZERO, 0),
+        },
+        Row {
+            key: "shared_tokens.window",
+            settings: [("1h", "told"), ("1s", "not told")],
+            observe: |window| {
+                let settings = format!("networks: 2, window: {window}");
+                shared(&settings, Duration::from_millis(1_100), 0)
+            },
+        },
+        Row {
+            key: "shared_tokens.max_tokens",
+            settings: [("65536", "told"), ("16", "not told")],
+            observe: |most| {
+                let settings = format!("networks: 2, max_tokens: {most}");
+                shared(&settings, Duration::ZERO, 300)
+            },
+        },
     ]
+}
+
+/// Whether a token is told of that comes from one network and, so much later and after so many other tokens, from another.
+fn shared(settings: &str, later: Duration, others: usize) -> String {
+    let gateway = running(&format!(
+        "{}trusted_proxies: [\"127.0.0.0/8\"]\nshared_tokens: {{ {settings} }}\n\
+         routes: [{{ match: {{ methods: [GET], path: / }}, auth: {{ jwt: main }}, respond: 200 }}]\n",
+        KEYS.inline()
+    ));
+    let mut connection = gateway.client().connect();
+    let mut ask = |token: &str, from: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("Authorization", bearer.as_str()), ("X-Forwarded-For", from)];
+        connection.write(request("GET", "/", &headers, ""));
+        let answer = connection.answer();
+        assert_eq!(answer.status, 200, "nobody is refused");
+        answer.header("x-request-id").unwrap().to_owned()
+    };
+    let told = |id: String| gateway.record(&id)["durward.token.networks"].clone();
+    let token = KEYS.token(json!({ "jti": "it" }));
+    let first = ask(&token, "192.0.2.1");
+    let since = Instant::now();
+    assert_eq!(told(first), Value::Null);
+    for other in 0..others {
+        ask(&KEYS.token(json!({ "jti": other.to_string() })), "192.0.2.1");
+    }
+    // the window is the gateway's: it has to pass
+    std::thread::sleep(later.saturating_sub(since.elapsed()));
+    match told(ask(&token, "198.51.100.1")) {
+        Value::Null => "not told".to_owned(),
+        networks => {
+            assert_eq!(networks, 2);
+            "told".to_owned()
+        }
+    }
 }
 
 fn config(dpop: &str, auth: &str) -> String {

@@ -84,6 +84,7 @@ impl Demand {
 pub(super) struct Possession<'r> {
     sent: Option<Sent<'r>>,
     key: Option<Digest>,
+    has_certificate: bool,
 }
 
 impl<'r> Possession<'r> {
@@ -105,7 +106,14 @@ impl<'r> Possession<'r> {
             (None, ..) => {}
         }
         self.sent = Some(sent);
+        self.has_certificate |= client.is_bound_to_certificate();
         Ok(())
+    }
+
+    /// The token, if it is one that a copy is as good as: bound neither to a key nor to a certificate.
+    pub(super) fn of_whoever_has_it(&self) -> Option<&'r [u8]> {
+        let is_bound = self.key.is_some() || self.has_certificate;
+        self.sent.filter(|_| !is_bound).map(|sent| sent.token)
     }
 
     /// Once all credentials are good: the proof, where there has to be one.
@@ -123,9 +131,12 @@ impl<'r> Possession<'r> {
             (Some(Sent { token, .. }), Some(key)) => {
                 gateway.dpop.prove(gateway, request, world, token, &key, trace)
             }
-            (Some(Sent { scheme, .. }), None) if scheme == Scheme::Dpop => {
-                Err(AuthnError::TokenNotBound.into())
-            }
+            (
+                Some(Sent {
+                    scheme: Scheme::Dpop, ..
+                }),
+                None,
+            ) => Err(AuthnError::TokenNotBound.into()),
             _ => Ok(()),
         }
     }
