@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::gates::authn::attestation::AttestationError;
+use crate::gates::authn::introspection::signed::Untrusted;
 use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::limits::Standing;
 use crate::head::Malformed;
@@ -152,8 +153,10 @@ pub enum Short {
 /// Outside evidence that a decision may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dependency {
-    /// The keys of a token's issuer.
+    /// The keys of a token's issuer, or its answer about the token.
     IdentityProvider,
+    /// An answer about the token that can be believed.
+    Introspection(Untrusted),
     /// The list of what was taken back.
     Revocations,
     /// Room for the record of the request.
@@ -251,7 +254,10 @@ impl Denial {
             Denial::Unauthenticated(..)
             | Denial::Attempts(..)
             | Denial::Attestation(_)
-            | Denial::Unavailable(Dependency::IdentityProvider | Dependency::Revocations, _) => Gate::Authn,
+            | Denial::Unavailable(
+                Dependency::IdentityProvider | Dependency::Introspection(_) | Dependency::Revocations,
+                _,
+            ) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
             Denial::Forbidden(_) | Denial::StepUp(..) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
@@ -368,6 +374,7 @@ impl Denial {
                 ContentError::MemoryExhausted => "body_memory_exhausted",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
+            Denial::Unavailable(Dependency::Introspection(why), _) => why.reason(),
             Denial::Unavailable(Dependency::Revocations, _) => "revocations_unavailable",
             Denial::Unavailable(Dependency::Records, _) => "records_full",
             Denial::Upstream(why) => match why {
@@ -422,6 +429,8 @@ impl Denial {
             },
             Denial::Attestation(why) => why.public_code(),
             Denial::StepUp(..) => "insufficient_user_authentication",
+            // what is wrong with the issuer is between it and us
+            Denial::Unavailable(Dependency::Introspection(_), _) => "identity_provider_unavailable",
             // which of them is nothing that who tries should know
             Denial::Attempts(..) => "too_many_refused_credentials",
             Denial::HeadTooSlow
@@ -505,7 +514,7 @@ impl Denial {
             Denial::Unavailable(Dependency::Revocations, _) => {
                 "Whether the credential was revoked cannot be told at the moment."
             }
-            Denial::Unavailable(Dependency::IdentityProvider, _) => {
+            Denial::Unavailable(Dependency::IdentityProvider | Dependency::Introspection(_), _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
             }
             Denial::Unavailable(Dependency::Records, _) => {

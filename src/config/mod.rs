@@ -31,6 +31,7 @@ mod limit;
 mod listener;
 mod observe;
 mod policy_test;
+mod resource;
 mod revocation;
 mod route;
 mod secrets;
@@ -50,7 +51,7 @@ pub use condition::{
     Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, StepUp, TimeWindow, Unknown,
 };
 pub use connection::{Connections, Http2};
-pub use issuer::{ClaimPaths, Discovery, Introspection, Issuer, Jwks, OneOrMany};
+pub use issuer::{ClaimPaths, Discovery, Introspection, IntrospectionResponse, Issuer, Jwks, OneOrMany};
 pub use keys::{KeyEntry, KeyFile, KeyPurpose, KeyRing};
 pub use limit::{FailedAuthentication, Flood, Limit, RateOrNone};
 pub use listener::{
@@ -58,6 +59,7 @@ pub use listener::{
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use policy_test::PolicyTest;
+pub use resource::Resource;
 pub use revocation::{OnListFailure, RedisList, Revocation};
 pub use route::{
     Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
@@ -152,6 +154,9 @@ pub struct Config {
     pub groups: BTreeMap<String, Inherited>,
     /// What may be asked for. Anything else is refused.
     pub routes: Vec<Route>,
+    /// Protected resources of OAuth (RFC 9728), by name: clients learn there where they get tokens.
+    #[serde(default)]
+    pub resources: BTreeMap<String, Resource>,
     /// What becomes of requests: `durward test` holds the rest to it.
     #[serde(default)]
     pub tests: Vec<PolicyTest>,

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::json::{self, Fault};
 
 pub use key::Key;
+pub(crate) use key::is_tenant;
 
 /// Longest set that is read, in bytes.
 pub const MAX_SET_BYTES: usize = 256 * 1024;
@@ -135,10 +136,10 @@ impl KeySet {
             && self.skipped.iter().collect::<HashSet<_>>() == other.skipped.iter().collect::<HashSet<_>>()
     }
 
-    fn identities(&self) -> HashSet<(Option<&str>, &[Algorithm], &[u8])> {
+    fn identities(&self) -> HashSet<(Option<&str>, Option<&str>, &[Algorithm], &[u8])> {
         self.keys
             .iter()
-            .map(|key| (key.kid(), key.algorithms(), key.spki()))
+            .map(|key| (key.kid(), key.issuer(), key.algorithms(), key.spki()))
             .collect()
     }
 
