@@ -265,7 +265,7 @@ fn a_place_that_a_route_has_is_not_taken_without_a_word() {
             "  - {{ id: theirs, match: {{ {host}methods: [{methods}], path: \"{path}\" }}, public: {{ reason: x, owner: x }}, respond: 200 }}\n"
         )
     };
-    let taken = "its metadata are at `/.well-known/oauth-protected-resource/v1`, which belongs to the route `theirs` (line 5)";
+    let taken = "its metadata are at `/.well-known/oauth-protected-resource/v1`, which belongs to the route `theirs` (line 6)";
     for route in [
         public("", "GET", PLACE),
         public("", "HEAD", PLACE),
@@ -284,7 +284,7 @@ fn a_place_that_a_route_has_is_not_taken_without_a_word() {
         ),
     );
     assert!(
-        is_good && said.contains("of which the route `theirs` (line 5) no longer hears"),
+        is_good && said.contains("of which the route `theirs` (line 6) no longer hears"),
         "{said}"
     );
     for route in [
