@@ -312,7 +312,10 @@ fn limits_and_the_deny_list_know_tenants() {
     let provider = Provider::start(&[("contoso", &contoso), ("fabrikam", &fabrikam)]);
     let start = provider.gateway("[contoso, fabrikam]", &Origin::start());
     let gateway = start
-        .replacing("limits: { each", "revocation: { file: revoked.txt }\nlimits: { each")
+        .replacing(
+            "limits: { each",
+            "revocation: { file: revoked.txt }\nlimits: { each",
+        )
         .file("revoked.txt", "sub entra/contoso bob\nsub entra eve\n")
         .start();
     let client = gateway.client();

@@ -76,6 +76,9 @@ pub enum NoKey {
     Ambiguous,
 }
 
+/// What tells keys apart: `kid`, `issuer`, algorithms and the key itself.
+type Identity<'k> = (Option<&'k str>, Option<&'k str>, &'k [Algorithm], &'k [u8]);
+
 /// The keys of one issuer at one time. Immutable.
 #[derive(Debug)]
 pub struct KeySet {
@@ -136,7 +139,7 @@ impl KeySet {
             && self.skipped.iter().collect::<HashSet<_>>() == other.skipped.iter().collect::<HashSet<_>>()
     }
 
-    fn identities(&self) -> HashSet<(Option<&str>, Option<&str>, &[Algorithm], &[u8])> {
+    fn identities(&self) -> HashSet<Identity<'_>> {
         self.keys
             .iter()
             .map(|key| (key.kid(), key.issuer(), key.algorithms(), key.spki()))
