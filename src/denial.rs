@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::gates::authn::attestation::AttestationError;
+use crate::gates::authn::introspection::signed::Untrusted;
 use crate::gates::authn::{AuthnError, Scheme, Schemes};
 use crate::gates::limits::Standing;
 use crate::head::Malformed;
@@ -154,8 +155,10 @@ pub enum Short {
 /// Outside evidence that a decision may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dependency {
-    /// The keys of a token's issuer.
+    /// The keys of a token's issuer, or its answer about the token.
     IdentityProvider,
+    /// An answer about the token that can be believed.
+    Introspection(Untrusted),
     /// The list of what was taken back.
     Revocations,
     /// Room to remember that a proof was used (RFC 9449 section 11.1).
@@ -257,7 +260,10 @@ impl Denial {
             | Denial::Attestation(_)
             | Denial::ProofsOfKey(_)
             | Denial::Unavailable(
-                Dependency::IdentityProvider | Dependency::Revocations | Dependency::ProofMemory,
+                Dependency::IdentityProvider
+                | Dependency::Introspection(_)
+                | Dependency::Revocations
+                | Dependency::ProofMemory,
                 _,
             ) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
@@ -378,6 +384,7 @@ impl Denial {
                 ContentError::MemoryExhausted => "body_memory_exhausted",
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
+            Denial::Unavailable(Dependency::Introspection(why), _) => why.reason(),
             Denial::Unavailable(Dependency::Revocations, _) => "revocations_unavailable",
             Denial::Unavailable(Dependency::ProofMemory, _) => "dpop_memory_full",
             Denial::ProofsOfKey(_) => "dpop_proofs_of_key",
@@ -434,6 +441,8 @@ impl Denial {
             },
             Denial::Attestation(why) => why.public_code(),
             Denial::StepUp(..) => "insufficient_user_authentication",
+            // what is wrong with the issuer is between it and us
+            Denial::Unavailable(Dependency::Introspection(_), _) => "identity_provider_unavailable",
             // which of them is nothing that who tries should know
             Denial::Attempts(..) => "too_many_refused_credentials",
             Denial::HeadTooSlow
@@ -522,7 +531,7 @@ impl Denial {
                 "No more proofs can be taken now. This is not a fault of the proof; sign a new one later."
             }
             Denial::ProofsOfKey(_) => "Too many proofs of one key; see Retry-After.",
-            Denial::Unavailable(Dependency::IdentityProvider, _) => {
+            Denial::Unavailable(Dependency::IdentityProvider | Dependency::Introspection(_), _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
             }
             Denial::Unavailable(Dependency::Records, _) => {

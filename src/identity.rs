@@ -38,8 +38,11 @@ pub struct Client {
     pub kind: Kind,
     /// Index of the issuer, of the ring of API keys or of the truststore, in the snapshot that verified it.
     pub issuer: usize,
-    /// Name of that issuer, ring or truststore in the configuration: no two of them share one.
+    /// Name of that issuer, ring or truststore in the configuration: no two of them share one. `ENTRY/TENANT`, where the
+    /// issuer is one tenant of its entry.
     pub authority: Arc<str>,
+    /// Which tenant of its provider the issuer is.
+    pub tenant: Option<Arc<str>>,
     /// `sub`: unique within the authority, usable as a header value.
     pub subject: Box<str>,
     /// The OAuth client that acts, where the token says so.
@@ -116,6 +119,14 @@ impl Client {
             }
         };
         self.derived.words.get_or_init(words).clone()
+    }
+
+    /// The authority's entry in the configuration, whichever tenant of it this is.
+    #[must_use]
+    pub fn entry(&self) -> &str {
+        let tenant = self.tenant.as_deref();
+        let entry = tenant.and_then(|tenant| self.authority.strip_suffix(tenant)?.strip_suffix('/'));
+        entry.unwrap_or(&self.authority)
     }
 
     /// Whether this scope was granted.

@@ -21,6 +21,7 @@ use crate::clock::UnixTime;
 use crate::gates::authn::attempts::Counters;
 use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::introspection::Said;
+use crate::gates::authn::introspection::signed::Untrusted;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::Revocations;
 use crate::gates::authn::shared_tokens::Sightings;
@@ -86,4 +87,6 @@ pub enum Introspected {
     Said(Arc<Said>),
     /// It could not be asked, or its answer was none. Holds when to try again.
     Unavailable(Duration),
+    /// Its answer is not believed. Holds when to try again.
+    Untrusted(Untrusted, Duration),
 }

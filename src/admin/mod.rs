@@ -84,7 +84,7 @@ impl Admin {
                 if self.live.lifecycle().is_draining() {
                     failing.push(json!({ "dependency": "lifecycle", "state": "draining" }));
                 }
-                for state in running.memory.key_states().filter(|state| !state.usable) {
+                for state in running.memory.keys_missing(&running.gateway) {
                     failing.push(
                         json!({ "dependency": "keys", "issuer": &*state.issuer, "failures": state.failures }),
                     );

@@ -1,5 +1,6 @@
 //! `durward check`
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,13 +29,14 @@ impl Check {
             return Ok(ExitCode::FAILURE);
         };
         let mut out = io::stdout();
+        let issuers: BTreeSet<&str> = gateway.issuers.iter().map(|issuer| &*issuer.entry).collect();
         writeln!(
             out,
             "{}: good, {} routes, {} upstreams, {} issuers ({})",
             file.config.display(),
             gateway.routes.len(),
             gateway.upstreams.len(),
-            gateway.issuers.len(),
+            issuers.len(),
             gateway.hash
         )?;
         for secret in compiled.not_asked {

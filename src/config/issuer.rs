@@ -11,6 +11,10 @@ use super::scalar::{Secret, Span, Text};
 pub struct Issuer {
     /// The exact `iss` of its tokens.
     pub issuer: Text,
+    /// Tenants of the provider whose tokens are taken, at most 256. For each of them, `{tenant}` in `issuer`, `audiences`,
+    /// `discovery` and `jwks.url` stands for it. Default: the provider has none.
+    #[serde(default)]
+    pub tenants: Option<Vec<Text>>,
     /// A token's `aud` must name one of these.
     pub audiences: Vec<Text>,
     /// Signature algorithms. Default: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.
@@ -74,6 +78,21 @@ pub struct Introspection {
     /// Whether an answer without `aud` is taken. Default: false.
     #[serde(default)]
     pub audience_optional: bool,
+    /// How it answers: `json`, or `jwt`, signed with the keys of `jwks` or `discovery` (RFC 9701). An answer in the other form
+    /// is none. Default: json.
+    #[serde(default)]
+    pub response: IntrospectionResponse,
+}
+
+/// How an issuer answers questions about tokens.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IntrospectionResponse {
+    /// As JSON.
+    #[default]
+    Json,
+    /// Signed.
+    Jwt,
 }
 
 /// A key set (RFC 7517): exactly one of `url`, `file` and `inline`; none of them beside `discovery`.

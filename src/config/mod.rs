@@ -32,6 +32,7 @@ mod limit;
 mod listener;
 mod observe;
 mod policy_test;
+mod resource;
 mod revocation;
 mod route;
 mod secrets;
@@ -53,7 +54,7 @@ pub use condition::{
 };
 pub use connection::{Connections, Http2};
 pub use dpop::{Dpop, DpopMode, DpopNonce};
-pub use issuer::{ClaimPaths, Discovery, Introspection, Issuer, Jwks, OneOrMany};
+pub use issuer::{ClaimPaths, Discovery, Introspection, IntrospectionResponse, Issuer, Jwks, OneOrMany};
 pub use keys::{KeyEntry, KeyFile, KeyPurpose, KeyRing};
 pub use limit::{FailedAuthentication, Flood, Limit, RateOrNone};
 pub use listener::{
@@ -61,6 +62,7 @@ pub use listener::{
 };
 pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use policy_test::PolicyTest;
+pub use resource::Resource;
 pub use revocation::{OnListFailure, RedisList, Revocation};
 pub use route::{
     Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
@@ -162,6 +164,9 @@ pub struct Config {
     pub groups: BTreeMap<String, Inherited>,
     /// What may be asked for. Anything else is refused.
     pub routes: Vec<Route>,
+    /// Protected resources of OAuth (RFC 9728), by name: clients learn there where they get tokens.
+    #[serde(default)]
+    pub resources: BTreeMap<String, Resource>,
     /// What becomes of requests: `durward test` holds the rest to it.
     #[serde(default)]
     pub tests: Vec<PolicyTest>,

@@ -28,6 +28,18 @@ fn every_denial() -> Vec<Denial> {
         Denial::Forbidden(Forbidden::CountryUnknown),
         Denial::Forbidden(Forbidden::Time),
         Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
+        Denial::Unavailable(
+            Dependency::Introspection(Untrusted::Unsigned),
+            Duration::from_millis(1),
+        ),
+        Denial::Unavailable(
+            Dependency::Introspection(Untrusted::Encrypted),
+            Duration::from_millis(1),
+        ),
+        Denial::Unavailable(
+            Dependency::Introspection(Untrusted::Refused(AuthnError::TokenType)),
+            Duration::from_millis(1),
+        ),
         Denial::Unavailable(Dependency::Revocations, Duration::from_millis(1)),
         Denial::Unavailable(Dependency::ProofMemory, Duration::from_millis(1)),
         Denial::ProofsOfKey(Duration::from_millis(1)),

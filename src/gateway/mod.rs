@@ -8,6 +8,7 @@ pub mod compile;
 pub mod connections;
 pub mod policy;
 pub mod prove;
+pub mod resource;
 pub mod router;
 
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use crate::policy_test::PolicyTest;
 use crate::upstream::Upstream;
 use certificates::{Certificates, Slot};
 use connections::ConnectionLimits;
+use resource::Resource;
 use router::{Found, Router};
 
 /// The compiled configuration.
@@ -50,6 +52,8 @@ pub struct Gateway {
     pub(crate) repairs: bool,
     /// All routes; a [`RouteId`] is an index into them.
     pub routes: Box<[Route]>,
+    /// What clients are told of where they get tokens.
+    pub resources: Box<[Resource]>,
     /// All issuers, by name.
     pub issuers: Box<[IssuerPolicy]>,
     /// All rings of API keys, by name.
@@ -114,6 +118,13 @@ impl Gateway {
             }
             _ => Err(fault),
         }
+    }
+
+    /// Where clients learn what a request needs; `None` where it is of no resource.
+    #[must_use]
+    pub fn metadata_of(&self, head: &Head) -> Option<&str> {
+        let resources = self.resources.iter().map(|resource| &resource.identifier);
+        resource::of(resources, head.host(), head.path()).map(|found| &*found.metadata)
     }
 
     /// The places for certificates of all listeners.

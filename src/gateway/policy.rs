@@ -95,4 +95,6 @@ pub enum Action {
         /// and this text.
         body: bytes::Bytes,
     },
+    /// The gateway itself, with the metadata of a resource.
+    Metadata(bytes::Bytes),
 }

@@ -25,7 +25,8 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    fn covers(&self, other: &HostPattern) -> bool {
+    /// Whether it takes in all hosts of the other.
+    pub(crate) fn covers(&self, other: &HostPattern) -> bool {
         match (self, other) {
             (HostPattern::Any, _) => true,
             (HostPattern::Wildcard(suffix), HostPattern::Exact(name)) => name

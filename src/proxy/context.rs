@@ -168,7 +168,7 @@ impl RequestCtx {
     pub(super) fn upstream_index(&self) -> Option<usize> {
         match self.gateway().route(self.admitted()?.route())?.action {
             crate::gateway::Action::Upstream(index) => Some(index),
-            crate::gateway::Action::Respond { .. } => None,
+            crate::gateway::Action::Respond { .. } | crate::gateway::Action::Metadata(_) => None,
         }
     }
 
@@ -182,7 +182,7 @@ impl RequestCtx {
         let route = self.gateway().route(route)?;
         match route.action {
             crate::gateway::Action::Upstream(index) => self.gateway().upstreams.get(index),
-            crate::gateway::Action::Respond { .. } => None,
+            crate::gateway::Action::Respond { .. } | crate::gateway::Action::Metadata(_) => None,
         }
     }
 

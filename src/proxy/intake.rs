@@ -69,6 +69,10 @@ pub(super) async fn decide(session: &mut Session, ctx: &mut RequestCtx) -> Resul
                     reply::text(session, ctx, status, body).await?;
                     Ok(true)
                 }
+                Some(Action::Metadata(document)) => {
+                    reply::metadata(session, ctx, document).await?;
+                    Ok(true)
+                }
                 None => {
                     reply::deny(session, ctx, Denial::Internal).await?;
                     Ok(true)

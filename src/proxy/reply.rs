@@ -18,6 +18,7 @@ use crate::gates::authn::dpop;
 use crate::gates::limits::Standing;
 use crate::gates::limits::window::Quota;
 use crate::gates::upgrade;
+use crate::gateway::resource;
 use crate::head::{BodyLength, Head};
 use crate::problem;
 
@@ -37,6 +38,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 
 /// `Content-Type` of problem documents.
 pub(super) const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// `Cache-Control` of metadata: another configuration is seen within minutes.
+const METADATA_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 /// `Cache-Control` of what is about one request only.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -48,6 +51,11 @@ pub(super) async fn deny(session: &mut Session, ctx: &mut RequestCtx, denial: De
     headers.insert(header::CONTENT_TYPE, PROBLEM);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     if let Some(challenge) = denial.challenge() {
+        let metadata = ctx.head.as_ref().and_then(|head| ctx.gateway().metadata_of(head));
+        let challenge = match metadata {
+            Some(metadata) => resource::challenge(&challenge, metadata),
+            None => challenge,
+        };
         headers.insert(header::WWW_AUTHENTICATE, value(&challenge)?);
     }
     if let Some(allow) = denial.allow() {
@@ -82,6 +90,15 @@ pub(super) async fn text(
         response.headers.insert(header::CONTENT_TYPE, text);
     }
     write(session, ctx, response, body, false).await
+}
+
+/// Answers with the metadata of a resource (RFC 9728 section 3.2). They are the same for everybody, and may be kept.
+pub(super) async fn metadata(session: &mut Session, ctx: &RequestCtx, document: Bytes) -> Result<()> {
+    let mut response = response(StatusCode::OK);
+    let headers = &mut response.headers;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, METADATA_CACHE);
+    write(session, ctx, response, document, false).await
 }
 
 fn response(status: StatusCode) -> Parts {

@@ -307,7 +307,8 @@ impl Facts {
         let now = at.unwrap_or(now);
         let mut known = Vec::new();
         for issuer in &gateway.issuers {
-            known.push(match (keys.get(&*issuer.name), &issuer.keys) {
+            let given = keys.get(&*issuer.name).or_else(|| keys.get(&*issuer.entry));
+            known.push(match (given, &issuer.keys) {
                 (Some(file), _) => Some(Arc::new(read_keys(&base.join(file))?)),
                 (None, KeysFrom::Given(keys)) => Some(keys.clone()),
                 (None, KeysFrom::Url(_) | KeysFrom::Nowhere) => None,
@@ -318,7 +319,10 @@ impl Facts {
             found.ok_or_else(|| format!("the configuration has no issuer `{name}`"))
         };
         for name in keys.keys() {
-            issuer_of(name)?;
+            // of all tenants of an entry, as of one
+            if !gateway.issuers.iter().any(|issuer| *issuer.entry == **name) {
+                issuer_of(name)?;
+            }
         }
         let confirmation = dpop
             .as_ref()

@@ -1,8 +1,10 @@
 //! What goes on in the background with issuers: their keys are kept, and they are asked about tokens.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
+use openssl::error::ErrorStack;
+use openssl::x509::X509;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::task::JoinHandle;
@@ -72,6 +74,7 @@ impl BackgroundService for KeepKeys {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let mut exchanges = self.live.exchanges();
         let mut tasks: Vec<(Arc<KeySource>, JoinHandle<()>)> = Vec::new();
+        let mut askers = Askers::default();
         loop {
             let running = self.live.current();
             let sources = running.memory.sources();
@@ -85,7 +88,7 @@ impl BackgroundService for KeepKeys {
             });
             for source in sources {
                 if !tasks.iter().any(|(kept, _)| Arc::ptr_eq(source, kept)) {
-                    tasks.extend(keep(source).map(|task| (source.clone(), task)));
+                    tasks.extend(keep(source, &mut askers).map(|task| (source.clone(), task)));
                 }
             }
             tokio::select! {
@@ -96,18 +99,37 @@ impl BackgroundService for KeepKeys {
     }
 }
 
-fn keep(source: &Arc<KeySource>) -> Option<JoinHandle<()>> {
+fn keep(source: &Arc<KeySource>, askers: &mut Askers) -> Option<JoinHandle<()>> {
     let KeysFrom::Url(url) = source.from() else {
         return None;
     };
-    match Asker::new(&url.ca) {
+    match askers.trusting(&url.ca) {
         Ok(asker) => {
             let source = source.clone();
-            Some(tokio::spawn(async move { source.keep_fresh(&asker).await }))
+            Some(tokio::spawn(async move { source.keep_fresh(&*asker).await }))
         }
         Err(why) => {
             log::error!(target: "durward::keys", "issuer {}: cannot fetch: {why}", source.name());
             None
         }
+    }
+}
+
+/// Those who ask, one for each choice of CAs: the tenants of a provider trust the same, and the system's CAs take a
+/// megabyte.
+#[derive(Default)]
+struct Askers(Vec<(Vec<Vec<u8>>, Weak<Asker>)>);
+
+impl Askers {
+    fn trusting(&mut self, ca: &[X509]) -> Result<Arc<Asker>, ErrorStack> {
+        let ders: Vec<Vec<u8>> = ca.iter().map(|ca| ca.to_der()).collect::<Result<_, _>>()?;
+        self.0.retain(|(_, asker)| asker.strong_count() > 0);
+        let known = self.0.iter().find(|(others, _)| *others == ders);
+        if let Some(asker) = known.and_then(|(_, asker)| asker.upgrade()) {
+            return Ok(asker);
+        }
+        let asker = Arc::new(Asker::new(ca)?);
+        self.0.push((ders, Arc::downgrade(&asker)));
+        Ok(asker)
     }
 }

@@ -15,6 +15,8 @@ use hyper_util::rt::TokioExecutor;
 use openssl::ssl::{SslConnector, SslMethod, SslVersion};
 use openssl::x509::X509;
 
+use crate::gates::authn::introspection::signed::Untrusted;
+
 /// Asks over HTTP.
 #[derive(Debug)]
 pub struct Asker {
@@ -36,6 +38,8 @@ pub enum FetchError {
     Body(String),
     /// Not what was asked for.
     Content(String),
+    /// Not believed.
+    Untrusted(Untrusted),
 }
 
 impl fmt::Display for FetchError {
@@ -47,6 +51,7 @@ impl fmt::Display for FetchError {
             FetchError::ContentType => f.write_str("the answer is not JSON by its Content-Type"),
             FetchError::Body(why) => write!(f, "the answer broke off or is too large: {why}"),
             FetchError::Content(why) => write!(f, "the answer is {why}"),
+            FetchError::Untrusted(why) => write!(f, "the answer is {why}"),
         }
     }
 }
@@ -88,9 +93,7 @@ impl Asker {
         if answer.status != StatusCode::OK {
             return Err(FetchError::Status(answer.status));
         }
-        let is_json = essence_of(&answer.headers)
-            .is_some_and(|t| t.eq_ignore_ascii_case("application/json") || t.ends_with("+json"));
-        if !is_json {
+        if !essence_of(&answer.headers).is_some_and(is_json) {
             return Err(FetchError::ContentType);
         }
         read(body, limit).await
@@ -123,6 +126,11 @@ pub(crate) fn essence_of(headers: &HeaderMap) -> Option<&str> {
         .get(CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
         .and_then(crate::gates::content::essence)
+}
+
+/// Whether a media type is one of JSON.
+pub(super) fn is_json(essence: &str) -> bool {
+    essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
 }
 
 async fn read(body: Incoming, limit: usize) -> Result<Bytes, FetchError> {

@@ -1,4 +1,4 @@
-//! Asking an issuer about tokens (RFC 7662): one question for each token at a time, however many wait for its answer.
+//! Asking an issuer about tokens (RFC 7662, RFC 9701): one question for each token at a time, however many wait for its answer.
 //!
 //! What is asked for runs on a task of its own: whoever goes away does not take the answer with them. While the issuer
 //! fails again and again, it is left alone for a moment, and nobody waits for a deadline that is known to pass.
@@ -11,18 +11,25 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Introspected;
-use super::http::{Asker, FetchError};
-use crate::gates::authn::introspection::{Introspection, Said};
+use super::http::{Asker, FetchError, essence_of, is_json};
+use super::keys::KeySource;
+use super::{Introspected, Keys};
+use crate::clock::UnixTime;
+use crate::gates::authn::introspection::signed::{self, Untrusted};
+use crate::gates::authn::introspection::{Form, Introspection, Said};
+use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::jws::Unverified;
+use crate::gates::authn::jwt::Issuer;
 use crate::gates::authn::verdicts::Digest;
+use crate::gates::authn::{AuthnError, IssuerPolicy};
 
 /// Largest answer that is read, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
@@ -40,6 +47,8 @@ const REST: Duration = Duration::from_secs(1);
 pub struct Introspector {
     name: Arc<str>,
     settings: Introspection,
+    /// Who signs its answers, where they are to be signed.
+    signer: Option<Signer>,
     /// The answers that are on their way.
     flights: Mutex<HashMap<Digest, watch::Receiver<Option<Introspected>>>>,
     questions: mpsc::Sender<Question>,
@@ -51,6 +60,13 @@ pub struct Introspector {
     /// Questions so far, by what came of them.
     outcomes: [AtomicU64; 3],
     epoch: Instant,
+}
+
+/// Whose signatures answers have.
+#[derive(Debug)]
+struct Signer {
+    issuer: Issuer,
+    keys: Arc<KeySource>,
 }
 
 /// A question that somebody waits for.
@@ -75,7 +91,7 @@ pub struct IntrospectionState {
 
 /// Puts one question, within no deadline of its own.
 pub trait Introspect: Send + Sync + 'static {
-    /// What the issuer says of the token.
+    /// What the issuer answers, in the form that it is to answer in, and not read yet.
     ///
     /// # Errors
     /// It says nothing that can be used.
@@ -83,17 +99,22 @@ pub trait Introspect: Send + Sync + 'static {
         &self,
         settings: &Introspection,
         token: &str,
-    ) -> impl Future<Output = Result<Said, FetchError>> + Send;
+    ) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
 }
 
 impl Introspector {
-    /// One that nobody has asked yet.
+    /// One that nobody has asked yet. `keys`: the issuer's.
     #[must_use]
-    pub fn new(name: Arc<str>, settings: Introspection) -> Introspector {
+    pub fn new(policy: &IssuerPolicy, settings: Introspection, keys: &Arc<KeySource>) -> Introspector {
+        let signer = (settings.form == Form::Jwt).then(|| Signer {
+            issuer: policy.jwt.clone(),
+            keys: keys.clone(),
+        });
         let (questions, inbox) = mpsc::channel(WAITING);
         Introspector {
-            name,
+            name: policy.name.clone(),
             settings,
+            signer,
             flights: Mutex::default(),
             questions,
             inbox: Mutex::new(Some(inbox)),
@@ -108,6 +129,16 @@ impl Introspector {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether one for this issuer would do the same.
+    #[must_use]
+    pub fn is_for(&self, policy: &IssuerPolicy, settings: &Introspection, keys: &Arc<KeySource>) -> bool {
+        // settings that nobody sees but in what they do: compared as they are printed, as in `is_same`
+        let trusts_same = self.signer.as_ref().is_none_or(|signer| {
+            Arc::ptr_eq(&signer.keys, keys) && format!("{:?}", signer.issuer) == format!("{:?}", policy.jwt)
+        });
+        self.name == policy.name && self.settings.is_same(settings) && trusts_same
     }
 
     /// How it is asked.
@@ -195,7 +226,9 @@ impl Introspector {
             under_way.spawn(async move {
                 let asked = async {
                     let _room = room.acquire().await;
-                    asker.introspect(&this.settings, &question.token).await
+                    let begun = UnixTime::of_system();
+                    let answer = asker.introspect(&this.settings, &question.token).await?;
+                    this.said(&answer, begun).await
                 };
                 let outcome = tokio::time::timeout_at(question.until, asked)
                     .await
@@ -206,6 +239,18 @@ impl Introspector {
                 this.flights.lock().remove(&question.digest);
             });
         }
+    }
+
+    /// Reads an answer to a question that was put then.
+    async fn said(&self, answer: &[u8], asked: UnixTime) -> Result<Said, FetchError> {
+        let Some(signer) = &self.signer else {
+            return Said::parse(answer).map_err(|_| FetchError::Content("not one of RFC 7662".to_owned()));
+        };
+        let question = signed::Question {
+            client_id: &self.settings.client_id,
+            asked,
+        };
+        signer.said(answer, question).await
     }
 
     fn note(&self, outcome: Result<Said, FetchError>) -> Introspected {
@@ -228,7 +273,10 @@ impl Introspector {
                     self.quiet_until.store(until, Ordering::Release);
                 }
                 log::warn!(target: "durward::introspection", "issuer {}: {why}", self.name);
-                Introspected::Unavailable(REST)
+                match why {
+                    FetchError::Untrusted(why) => Introspected::Untrusted(why, REST),
+                    _ => Introspected::Unavailable(REST),
+                }
             }
         }
     }
@@ -238,12 +286,40 @@ impl Introspector {
     }
 }
 
+impl Signer {
+    /// What a signed answer says. Keys are fetched once more where it names one that is not there: the issuer may have
+    /// rotated them since (S51).
+    async fn said(&self, answer: &[u8], question: signed::Question<'_>) -> Result<Said, FetchError> {
+        let untrusted = |why: AuthnError| FetchError::Untrusted(why.into());
+        let text = std::str::from_utf8(answer).map_err(|_| untrusted(AuthnError::TokenMalformed))?;
+        let signed = Unverified::parse_up_to(text.trim_ascii(), MAX_BYTES).map_err(untrusted)?;
+        let known = |keys| match keys {
+            Keys::Known(keys) => Ok(keys),
+            Keys::Unavailable(_) => Err(FetchError::Content(
+                "signed, and the issuer's keys cannot be had".to_owned(),
+            )),
+        };
+        let verify =
+            |keys: &KeySet| signed::verify(&self.issuer, keys, &signed, question, UnixTime::of_system());
+        let keys = match self.keys.keys() {
+            Keys::Known(keys) => keys,
+            Keys::Unavailable(_) => known(self.keys.newer(signed.key_id()).await)?,
+        };
+        match verify(&keys) {
+            Err(AuthnError::KeyUnknown) => {
+                verify(&*known(self.keys.newer(signed.key_id()).await)?).map_err(untrusted)
+            }
+            judged => judged.map_err(untrusted),
+        }
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Introspect for Asker {
-    async fn introspect(&self, settings: &Introspection, token: &str) -> Result<Said, FetchError> {
+    async fn introspect(&self, settings: &Introspection, token: &str) -> Result<Bytes, FetchError> {
         // a token is of characters that a form carries as they are, but for these (RFC 6750 section 2.1)
         let token = token.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         let form = format!("token={token}&token_type_hint=access_token");
@@ -256,8 +332,20 @@ impl Introspect for Asker {
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
         headers.insert(AUTHORIZATION, basic(settings)?);
-        let answer = self.ask(request, MAX_BYTES).await?;
-        Said::parse(&answer).map_err(|_| FetchError::Content("not one of RFC 7662".to_owned()))
+        if settings.form == Form::Json {
+            return self.ask(request, MAX_BYTES).await;
+        }
+        let accept = HeaderValue::from_static(signed::MEDIA_TYPE);
+        request.headers_mut().insert(ACCEPT, accept);
+        let (head, answer) = self.exchange(request, MAX_BYTES).await?.into_parts();
+        if head.status != StatusCode::OK {
+            return Err(FetchError::Status(head.status));
+        }
+        match essence_of(&head.headers) {
+            Some(kind) if kind.eq_ignore_ascii_case(signed::MEDIA_TYPE) => Ok(answer),
+            Some(kind) if is_json(kind) => Err(FetchError::Untrusted(Untrusted::Unsigned)),
+            _ => Err(FetchError::Content(format!("not {}", signed::MEDIA_TYPE))),
+        }
     }
 }
 

@@ -52,16 +52,13 @@ impl Memory {
             kept.cloned()
                 .unwrap_or_else(|| Arc::new(KeySource::new(issuer.name.clone(), issuer.keys.clone())))
         });
-        let introspectors = issuers.iter().map(|issuer| {
+        let sources: Box<[Arc<KeySource>]> = sources.collect();
+        let introspectors = issuers.iter().zip(&sources).map(|(issuer, keys)| {
             let settings = issuer.introspection.as_ref()?;
-            let same = |other: &&Arc<Introspector>| {
-                *other.name() == issuer.name && other.settings().is_same(settings)
-            };
+            let same = |other: &&Arc<Introspector>| other.is_for(issuer, settings, keys);
             let kept = before.and_then(|memory| memory.introspectors().find(same));
-            Some(
-                kept.cloned()
-                    .unwrap_or_else(|| Arc::new(Introspector::new(issuer.name.clone(), settings.clone()))),
-            )
+            let new = || Arc::new(Introspector::new(issuer, settings.clone(), keys));
+            Some(kept.cloned().unwrap_or_else(new))
         });
         let windows = limits.iter().map(|limit| {
             let same = |(name, windows): &&(Arc<str>, Arc<Windows>)| {
@@ -75,8 +72,8 @@ impl Memory {
             (limit.name.clone(), windows)
         });
         Memory {
-            sources: sources.collect(),
             introspectors: introspectors.collect(),
+            sources,
             windows: windows.collect(),
             attempts: before
                 .map(|memory| &memory.attempts)
@@ -165,6 +162,23 @@ impl Memory {
     pub fn key_states(&self) -> impl Iterator<Item = KeyState> {
         let there = |source: &&Arc<KeySource>| !matches!(source.from(), KeysFrom::Nowhere);
         self.sources.iter().filter(there).map(|source| source.state())
+    }
+
+    /// The states of issuers of this memory's snapshot without whose keys it is not ready. One tenant's own trouble does
+    /// not take the others' gateway away: of a provider's tenants they are missing where none has any.
+    #[must_use]
+    pub fn keys_missing(&self, gateway: &Gateway) -> Vec<KeyState> {
+        let states: Vec<_> = (gateway.issuers.iter().zip(&self.sources))
+            .filter(|(_, source)| !matches!(source.from(), KeysFrom::Nowhere))
+            .map(|(issuer, source)| (&issuer.entry, source.state()))
+            .collect();
+        let is_usable = |entry| {
+            states
+                .iter()
+                .any(|(other, state)| *other == entry && state.usable)
+        };
+        let missing = states.iter().filter(|(entry, _)| !is_usable(*entry));
+        missing.map(|(_, state)| state.clone()).collect()
     }
 
     /// What became of questions about tokens.

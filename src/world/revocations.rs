@@ -33,7 +33,11 @@ const SOON: Duration = Duration::from_millis(100);
 /// Names that entries may have.
 #[must_use]
 pub fn authorities(gateway: &Gateway) -> Vec<&str> {
-    let issuers = gateway.issuers.iter().map(|issuer| &*issuer.name);
+    // all tenants of a provider, or one of them
+    let issuers = gateway
+        .issuers
+        .iter()
+        .flat_map(|issuer| [&*issuer.entry, &*issuer.name]);
     let rings = gateway.keys.iter().map(|ring| &*ring.name);
     let truststores = gateway.truststores.iter().map(|truststore| &*truststore.name);
     issuers.chain(rings).chain(truststores).collect()

@@ -318,3 +318,30 @@ fn tokens_that_a_certified_provider_binds_to_a_key_need_its_proof() {
     }
     assert_eq!(origin.seen().len(), 2);
 }
+
+// S53, M14: RFC 9701, by another's implementation of it
+#[test]
+fn a_certified_provider_signs_its_answers_for_us() {
+    let (provider, origin) = (Provider::start(), Origin::start());
+    let gateway = asking(
+        &provider,
+        &origin,
+        ", response: jwt, cache: 1s, negative_cache: 1s",
+    );
+    let client = gateway.client();
+    let token = provider.opaque_token();
+    let answer = client.get_with("/opaque", &token);
+    assert_eq!(answer.status, 200, "{}: {}", answer.text(), gateway.messages());
+    assert_eq!(origin.only().header("x-user-id"), Some("tests"));
+    let answer = client.get_with("/opaque", "made-up");
+    assert_eq!((answer.status, answer.code().as_str()), (401, "invalid_token"));
+    let record = gateway.record(answer.header("x-request-id").unwrap());
+    assert_eq!(record["error.type"], "token_inactive");
+    // signed with a key that is not known here yet
+    provider.rotate();
+    let answer = client.get_with("/opaque", "made-up too");
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    let metrics = gateway.admin("/metrics").text();
+    let failed = "durward_introspections_total{issuer=\"main\",outcome=\"failed\"} 0";
+    assert!(metrics.contains(failed), "{metrics}");
+}

@@ -1,5 +1,5 @@
 // A certified OpenID provider for the tests: client credentials, JWT access tokens and, for the resource `urn:opaque`,
-// opaque ones, introspection, revocation, discovery, and keys that rotate on demand.
+// opaque ones, introspection (signed for who accepts that), revocation, discovery, and keys that rotate on demand.
 //
 // Prints its issuer once it listens. POST /rotate makes a new key that signs from then on; the two before stay
 // published, as tokens made with them are still out there: a client may be about to send the last token but one in the
@@ -32,6 +32,7 @@ function provider(issuer, keys) {
       // a gateway that asks about tokens
       client_id: 'gateway',
       client_secret: 'of the gateway & alone',
+      introspection_signed_response_alg: 'RS256',
       grant_types: [],
       redirect_uris: [],
       response_types: [],
@@ -41,6 +42,7 @@ function provider(issuer, keys) {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       introspection: { enabled: true },
+      jwtIntrospection: { enabled: true },
       revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,

@@ -350,7 +350,7 @@ fn by_secret(key: &PKey<Private>, token: &str) -> Result<Claims, AttestationErro
 
 fn by_keys(keys: &KeySet, token: &str) -> Result<Claims, AttestationError> {
     let unverified = Unverified::parse(token).map_err(|_| AttestationError::Malformed)?;
-    let verified = jwt::verify_signature(keys, &unverified);
+    let verified = jwt::verify_signature(keys, &unverified, |_| true);
     verified
         .map(|(claims, _)| claims)
         .map_err(|_| AttestationError::Signature)

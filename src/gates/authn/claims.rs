@@ -44,7 +44,8 @@ impl Claims {
             .and_then(Self::from_value)
     }
 
-    fn from_value(value: Value) -> Result<Self, AuthnError> {
+    /// The same of what is parsed already.
+    pub(super) fn from_value(value: Value) -> Result<Self, AuthnError> {
         let Value::Object(members) = value else {
             return Err(AuthnError::ClaimShape);
         };

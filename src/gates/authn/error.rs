@@ -76,6 +76,8 @@ authn_errors! {
     KeyUnknown = "key_unknown",
     /// The key exists and may not be used with this algorithm. Refetching does not help.
     KeyUnsuited = "key_unsuited",
+    /// The key says that it is another issuer's; or it says nothing, and tenants share the set that it is of.
+    KeyIssuer = "key_issuer",
     /// No `kid` in the token, and several keys that could be meant.
     KeyAmbiguous = "key_ambiguous",
     /// The signature is not the key's over these bytes.
@@ -273,6 +275,7 @@ impl AuthnError {
             | Self::IssuerNotForRoute
             | Self::KeyUnknown
             | Self::KeyUnsuited
+            | Self::KeyIssuer
             | Self::KeyAmbiguous
             | Self::SignatureInvalid
             | Self::ClaimDuplicate

@@ -26,6 +26,8 @@ pub enum Source {
     ClientId,
     /// The issuer's name in the configuration.
     Issuer,
+    /// The tenant of the provider; no header where the issuer is none.
+    Tenant,
     /// Scopes, as a list.
     Scopes,
     /// Role values, as a list.
@@ -88,6 +90,7 @@ impl IdentityHeaders {
     pub fn render(
         &self,
         issuer: &str,
+        tenant: Option<&str>,
         verified: &Verified,
     ) -> Result<Box<[(HeaderName, HeaderValue)]>, AuthnError> {
         let mut headers = Vec::with_capacity(self.inject.len());
@@ -96,6 +99,7 @@ impl IdentityHeaders {
                 Source::Subject => Some(single(&verified.subject)?),
                 Source::ClientId => verified.client_id.as_deref().map(single).transpose()?,
                 Source::Issuer => Some(single(issuer)?),
+                Source::Tenant => tenant.map(single).transpose()?,
                 Source::Scopes => Some(list(verified.scopes.iter().map(String::as_str))?),
                 Source::Roles => Some(list(verified.roles.iter().map(String::as_str))?),
                 Source::Claim(path) => match verified.claims.value(path)? {

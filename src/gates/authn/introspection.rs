@@ -3,6 +3,8 @@
 //! Here is decided what may be asked and whether the answer is acceptable; asking is the world's. The issuer's word that a
 //! token is active is not enough: it has to be one of this issuer, for us, now, just as if the token said so itself.
 
+pub mod signed;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -14,6 +16,15 @@ use super::AuthnError;
 use super::claims::{ClaimPath, Claims};
 use super::jwt::{self, Issuer, Verified};
 use crate::clock::UnixTime;
+
+/// In which form an issuer answers. There is no falling back: who could take a signature away would do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// JSON, as it is (RFC 7662).
+    Json,
+    /// Signed (RFC 9701).
+    Jwt,
+}
 
 /// How an issuer is asked about tokens.
 #[derive(Clone)]
@@ -34,6 +45,8 @@ pub struct Introspection {
     pub timeout: Duration,
     /// Whether an answer may leave out whom the token is for.
     pub audience_optional: bool,
+    /// How it answers.
+    pub form: Form,
 }
 
 impl Introspection {
@@ -58,6 +71,7 @@ impl fmt::Debug for Introspection {
             negative_cache,
             timeout,
             audience_optional,
+            form,
         } = self;
         f.debug_struct("Introspection")
             .field("url", url)
@@ -65,6 +79,7 @@ impl fmt::Debug for Introspection {
             .field("ca", &ca.len())
             .field("spans", &[cache, negative_cache, timeout])
             .field("audience_optional", audience_optional)
+            .field("form", form)
             .finish_non_exhaustive()
     }
 }
@@ -84,7 +99,15 @@ impl Said {
     /// # Errors
     /// It is not such an answer. That is the issuer's fault and not the token's.
     pub fn parse(json: &[u8]) -> Result<Said, AuthnError> {
-        let claims = Claims::parse(json)?;
+        Said::of(Claims::parse(json)?)
+    }
+
+    /// Reads an answer that was a part of something.
+    fn read(json: Value) -> Result<Said, AuthnError> {
+        Said::of(Claims::from_value(json)?)
+    }
+
+    fn of(claims: Claims) -> Result<Said, AuthnError> {
         match claims.value(&ClaimPath::of("active"))? {
             Some(Value::Bool(true)) => Ok(Said::Active(claims)),
             Some(Value::Bool(false)) => Ok(Said::Inactive),

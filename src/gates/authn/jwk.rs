@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::json::{self, Fault};
 
+pub(crate) use key::is_tenant;
 pub use key::{Key, check_embedded, embedded};
 pub use thumbprint::thumbprint;
 
@@ -77,6 +78,9 @@ pub enum NoKey {
     Ambiguous,
 }
 
+/// What tells keys apart: `kid`, `issuer`, algorithms and the key itself.
+type Identity<'k> = (Option<&'k str>, Option<&'k str>, &'k [Algorithm], &'k [u8]);
+
 /// The keys of one issuer at one time. Immutable.
 #[derive(Debug)]
 pub struct KeySet {
@@ -137,10 +141,10 @@ impl KeySet {
             && self.skipped.iter().collect::<HashSet<_>>() == other.skipped.iter().collect::<HashSet<_>>()
     }
 
-    fn identities(&self) -> HashSet<(Option<&str>, &[Algorithm], &[u8])> {
+    fn identities(&self) -> HashSet<Identity<'_>> {
         self.keys
             .iter()
-            .map(|key| (key.kid(), key.algorithms(), key.spki()))
+            .map(|key| (key.kid(), key.issuer(), key.algorithms(), key.spki()))
             .collect()
     }
 

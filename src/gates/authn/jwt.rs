@@ -34,6 +34,8 @@ pub struct Issuer {
     pub name: String,
     /// The exact `iss` of its tokens: compared byte by byte, never normalised.
     pub issuer: String,
+    /// Whether its key set is others' as well: then only keys are used that say that they are its own.
+    pub shares_keys: bool,
     /// Who we are: `aud` must name at least one. With none, no token is accepted.
     pub audiences: Vec<String>,
     /// The algorithms its tokens may use.
@@ -62,6 +64,7 @@ impl Issuer {
         Self {
             name: name.to_owned(),
             issuer: issuer.to_owned(),
+            shares_keys: false,
             audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
             algorithms: DEFAULT_ALGORITHMS.to_vec(),
             clock_skew: DEFAULT_CLOCK_SKEW,
@@ -80,6 +83,13 @@ impl Issuer {
                 ClaimPath::nested(&["realm_access", "roles"]),
             ],
         }
+    }
+}
+
+impl Issuer {
+    /// Whether its tokens may be verified with this key of its set (U4).
+    pub(crate) fn may_use(&self, key: &Key) -> bool {
+        key.is_of(&self.issuer).unwrap_or(!self.shares_keys)
     }
 }
 
@@ -123,6 +133,7 @@ impl Default for TokenTypes {
     }
 }
 
+/// A media type without `application/`, which may be left out (RFC 7515 section 4.1.9).
 pub(super) fn subtype(media_type: &str) -> &str {
     match media_type.split_once('/') {
         Some((tree, name)) if tree.eq_ignore_ascii_case("application") => name,
@@ -171,7 +182,7 @@ pub fn verify(
     if !issuer.token_types.accept(token.token_type()) {
         return Err(AuthnError::TokenType);
     }
-    let (claims, key) = verify_signature(keys, token)?;
+    let (claims, key) = verify_signature(keys, token, |key| issuer.may_use(key))?;
     check_parties(issuer, &claims)?;
     let expires = claims.expires().ok_or(AuthnError::ExpiryMissing)?;
     check_times(issuer, &claims, now)?;
@@ -223,17 +234,24 @@ pub(super) fn accept(
     })
 }
 
+/// The claims, and the key that has signed them: one that `may_use` lets pass.
 pub(super) fn verify_signature<'k>(
     keys: &'k KeySet,
     token: &Unverified<'_>,
+    may_use: impl Fn(&Key) -> bool,
 ) -> Result<(Claims, &'k Key), AuthnError> {
-    let candidates = keys
+    let mut candidates = keys
         .candidates(token.key_id(), token.algorithm())
         .map_err(|none| match none {
             NoKey::Unknown => AuthnError::KeyUnknown,
             NoKey::Unsuited => AuthnError::KeyUnsuited,
             NoKey::Ambiguous => AuthnError::KeyAmbiguous,
-        })?;
+        })?
+        .filter(|key| may_use(key))
+        .peekable();
+    if candidates.peek().is_none() {
+        return Err(AuthnError::KeyIssuer);
+    }
     // Everything it would check beyond the signature is checked by us: it reads the system clock.
     let validation = Validation {
         required_spec_claims: HashSet::new(),

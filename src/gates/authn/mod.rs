@@ -51,6 +51,7 @@ use crate::trace::Trace;
 use crate::world::World;
 use crate::world::fetch::KeysUrl;
 use dpop::Possession;
+use introspection::signed::Untrusted;
 use jwk::KeySet;
 use revocation::Standing;
 
@@ -103,6 +104,8 @@ pub(crate) enum Refusal {
     Bad(AuthnError),
     /// Whether it is good cannot be told now; holds when to try again.
     Unavailable(Duration),
+    /// What its issuer says of it is not believed; holds when to try again.
+    Untrusted(Untrusted, Duration),
     /// It is not looked at, after too many that were not good; holds when to try again.
     TooMany(Whose, Duration),
     /// Whether it was taken back cannot be told now; holds when to try again.
@@ -122,8 +125,12 @@ impl From<AuthnError> for Refusal {
 /// An issuer and where its keys are.
 #[derive(Debug)]
 pub struct IssuerPolicy {
-    /// Its name in the configuration.
+    /// Its name: that of its entry in the configuration; of a tenant, `ENTRY/TENANT`.
     pub name: Arc<str>,
+    /// Name of its entry.
+    pub entry: Arc<str>,
+    /// Which tenant of the provider it is.
+    pub tenant: Option<Arc<str>>,
     /// What its tokens must be like.
     pub jwt: jwt::Issuer,
     /// Where its keys are.
@@ -166,6 +173,7 @@ impl Authn {
         let denial = |refusal| match refusal {
             Refusal::Bad(why) => Denial::Unauthenticated(why, schemes()),
             Refusal::Unavailable(retry) => Denial::Unavailable(Dependency::IdentityProvider, retry),
+            Refusal::Untrusted(why, retry) => Denial::Unavailable(Dependency::Introspection(why), retry),
             Refusal::TooMany(whose, retry) => Denial::Attempts(whose, retry),
             Refusal::Unrevoked(retry) => Denial::Unavailable(Dependency::Revocations, retry),
             Refusal::ProofsFull(retry) => Denial::Unavailable(Dependency::ProofMemory, retry),
@@ -420,10 +428,24 @@ impl Accepts {
     }
 }
 
-fn names<'g>(gateway: &'g Gateway, issuers: &[usize]) -> Vec<&'g str> {
-    issuers
-        .iter()
-        .filter_map(|index| gateway.issuers.get(*index))
-        .map(|issuer| &*issuer.name)
-        .collect()
+/// The names of issuers. Where all tenants of a provider are meant, its own.
+fn names(gateway: &Gateway, issuers: &[usize]) -> Vec<String> {
+    let named = issuers.iter().filter_map(|index| gateway.issuers.get(*index));
+    let mut names: Vec<String> = Vec::new();
+    for issuer in named {
+        let mut of_entry = (0..)
+            .zip(&gateway.issuers)
+            .filter(|(_, other)| other.entry == issuer.entry);
+        let is_whole = issuer.tenant.is_some() && of_entry.all(|(index, _)| issuers.contains(&index));
+        let name = if is_whole {
+            let tenants = gateway.issuers.iter().filter(|other| other.entry == issuer.entry);
+            format!("{} (tenants: {})", issuer.entry, tenants.count())
+        } else {
+            issuer.name.to_string()
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }

@@ -236,6 +236,7 @@ async fn ask_about<W: World>(
     let said = match world.introspect(index, token, &digest).await {
         Introspected::Said(said) => said,
         Introspected::Unavailable(retry) => return Err(Refusal::Unavailable(retry)),
+        Introspected::Untrusted(why, retry) => return Err(Refusal::Untrusted(why, retry)),
     };
     let judged = introspection::verify(&issuer.jwt, settings, &said, now);
     let (expires, span) = match &judged {
@@ -261,11 +262,13 @@ fn client(
     issuer: &IssuerPolicy,
     verified: jwt::Verified,
 ) -> Result<Arc<Client>, AuthnError> {
-    let headers = gateway.identity_headers.render(&issuer.name, &verified)?;
+    let tenant = issuer.tenant.as_deref();
+    let headers = gateway.identity_headers.render(&issuer.name, tenant, &verified)?;
     Ok(Arc::new(Client {
         kind,
         issuer: index,
         authority: issuer.name.clone(),
+        tenant: issuer.tenant.clone(),
         until: verified.expires.saturating_add(issuer.jwt.clock_skew),
         subject: verified.subject.into(),
         client_id: verified.client_id.map(Into::into),

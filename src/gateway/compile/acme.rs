@@ -11,7 +11,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::findings::Findings;
-use super::issuers::{authorities, url_of};
+use super::key_sets::{authorities, url_of};
 use crate::acme::store::Store;
 use crate::acme::{Account, Challenge, ExternalAccount};
 use crate::config::path::ConfigPath;

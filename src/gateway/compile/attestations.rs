@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::header::HeaderName;
 
 use super::findings::Findings;
-use super::issuers::{claim_path, key_set};
+use super::issuers::claim_path;
+use super::key_sets::key_set;
 use super::observe::NOT_FOR_IDENTITY;
 use crate::config::path::ConfigPath;
 use crate::config::{self, AttestationKeys};

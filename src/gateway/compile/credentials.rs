@@ -6,7 +6,7 @@ use super::routes::Names;
 use crate::config::path::ConfigPath;
 use crate::config::{Auth, Credential, OneOrMany};
 use crate::gates::authn::dpop::Demand;
-use crate::gates::authn::{Accepts, Asks, KeysFrom, Tokens};
+use crate::gates::authn::{Accepts, Asks, IssuerPolicy, KeysFrom, Tokens};
 
 /// `None` where there are none that could be used; that was said.
 pub(super) fn asks(
@@ -160,7 +160,17 @@ fn part(
     }
     if let Some(name) = introspection {
         let at = at.key("introspection");
-        let index = issuer(&at, name, names, findings)?;
+        let found = issuer(&at, name, names, findings);
+        let [index] = *found else {
+            if !found.is_empty() {
+                findings.error(
+                    &at,
+                    "a token that says nothing does not say which tenant to ask about it",
+                    "",
+                );
+            }
+            return None;
+        };
         if names
             .issuers
             .get(index)
@@ -203,29 +213,41 @@ fn issuers(at: &ConfigPath, jwt: &OneOrMany, names: &Names<'_>, findings: &mut F
     if asked.is_empty() {
         findings.incomplete(at, "no issuer is named", "");
     }
-    let issuers = asked.iter().enumerate().filter_map(|(index, name)| {
+    let mut issuers = Vec::new();
+    for (index, name) in asked.iter().enumerate() {
         let at = if matches!(jwt, OneOrMany::One(_)) {
             at.clone()
         } else {
             at.index(index)
         };
-        let found = issuer(&at, name, names, findings)?;
-        if matches!(names.issuers.get(found), Some(issuer) if matches!(issuer.keys, KeysFrom::Nowhere)) {
+        let found = issuer(&at, name, names, findings);
+        let has_keys = |index: &usize| {
+            let issuer = names.issuers.get(*index);
+            issuer.is_some_and(|issuer| !matches!(issuer.keys, KeysFrom::Nowhere))
+        };
+        if !found.iter().all(has_keys) {
             findings.error(
                 &at,
                 format!("the issuer `{name}` has no keys to check signatures with"),
                 format!("add `jwks` or `discovery` to `issuers.{name}`, or ask for `introspection: {name}`"),
             );
         }
-        Some(found)
-    });
-    issuers.collect()
+        for index in found {
+            if !issuers.contains(&index) {
+                issuers.push(index);
+            }
+        }
+    }
+    issuers.into()
 }
 
-fn issuer(at: &ConfigPath, name: &str, names: &Names<'_>, findings: &mut Findings<'_>) -> Option<usize> {
-    let found = names.issuers.iter().position(|issuer| *issuer.name == *name);
+/// The issuer of this name; all tenants of an entry, where it is that entry's. None where there is none: that was said.
+fn issuer(at: &ConfigPath, name: &str, names: &Names<'_>, findings: &mut Findings<'_>) -> Vec<usize> {
+    let is_named = |issuer: &IssuerPolicy| *issuer.name == *name || *issuer.entry == *name;
+    let of_name = (0..).zip(names.issuers).filter(|(_, issuer)| is_named(issuer));
+    let found: Vec<usize> = of_name.map(|(index, _)| index).collect();
     let declared = &names.declared.issuers;
-    if found.is_none() && !declared.contains(&name) {
+    if found.is_empty() && !declared.contains(&name) {
         findings.unknown(at, "issuer", "issuers", name, declared.iter().copied());
     }
     found

@@ -58,12 +58,19 @@ impl<'a> Findings<'a> {
     /// `help`: what to do, or nothing.
     pub(super) fn error(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults.push(self.positions.fault(at, message, help));
+        self.say(self.positions.fault(at, message, help));
     }
 
     pub(super) fn warning(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults.push(self.positions.warning(at, message, help));
+        self.say(self.positions.warning(at, message, help));
+    }
+
+    /// What is read more than once, as for each tenant of an issuer, is at fault once.
+    fn say(&mut self, fault: Fault) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
     }
 
     pub(super) fn line(&self, at: &ConfigPath) -> u32 {

@@ -10,6 +10,7 @@ use super::findings::Findings;
 use crate::config;
 use crate::config::path::ConfigPath;
 use crate::gates::authz::{Asked, Circumstance, Grant, Origin};
+use crate::gates::limits::{KeyPart, Limit};
 use crate::gateway::policy::Disabled;
 
 /// The defaults and the groups, of which every name was looked up.
@@ -86,6 +87,33 @@ pub(super) struct Joined<'a> {
     /// Names of limits, and where each is asked for.
     pub limits: Vec<(ConfigPath, &'a str)>,
     pub disabled: Option<Disabled>,
+}
+
+/// What the defaults ask of everybody, whoever that is: for what the gateway answers itself. What they ask of callers has
+/// no meaning there.
+pub(super) fn of_everybody<'a>(
+    inheritance: &Inheritance<'a>,
+    known: &BTreeMap<String, Condition>,
+    limits: &[Limit],
+) -> (Vec<Asked<Circumstance>>, Vec<&'a str>) {
+    let conditions = inheritance
+        .defaults
+        .conditions
+        .iter()
+        .filter_map(|name| known.get(name));
+    let circumstances = conditions.flat_map(|condition| {
+        let asked = condition.circumstances.iter();
+        asked.map(|(what, line)| condition.asked(what.clone(), *line, &Origin::Defaults))
+    });
+    let counts_callers = |name: &str| {
+        let limit = limits.iter().find(|limit| *limit.name == *name);
+        limit.is_some_and(|limit| limit.key.iter().any(KeyPart::needs_client))
+    };
+    let counted = inheritance.defaults.limits.iter().map(String::as_str);
+    (
+        circumstances.collect(),
+        counted.filter(|name| !counts_callers(name)).collect(),
+    )
 }
 
 /// What a route says of conditions and limits.

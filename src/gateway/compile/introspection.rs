@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::findings::Findings;
-use super::issuers::{authorities, url_of};
-use crate::config;
+use super::key_sets::{authorities, url_of};
 use crate::config::path::ConfigPath;
-use crate::gates::authn::introspection::Introspection;
+use crate::config::{self, IntrospectionResponse};
+use crate::gates::authn::introspection::{Form, Introspection};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,6 +27,7 @@ pub(super) fn compile(
         negative_cache,
         timeout,
         audience_optional,
+        response,
     } = introspection;
     let at_url = at.key("url");
     let url = findings
@@ -77,5 +78,9 @@ pub(super) fn compile(
         negative_cache,
         timeout,
         audience_optional: *audience_optional,
+        form: match response {
+            IntrospectionResponse::Json => Form::Json,
+            IntrospectionResponse::Jwt => Form::Jwt,
+        },
     })
 }

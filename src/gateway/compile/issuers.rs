@@ -1,25 +1,17 @@
 //! `issuers:`
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
-use openssl::x509::X509;
-
-use super::certificates::certificates;
 use super::findings::Findings;
-use super::introspection;
+use super::{introspection, key_sets, tenants};
 use crate::config::path::ConfigPath;
-use crate::config::scalar::Text;
 use crate::config::{self, ClaimPaths, Jwks, OneOrMany};
 use crate::gates::authn::claims::ClaimPath;
 use crate::gates::authn::crypto;
-use crate::gates::authn::jwk::KeySet;
+use crate::gates::authn::introspection::Form;
 use crate::gates::authn::jwt::{self, TokenTypes};
 use crate::gates::authn::{IssuerPolicy, KeysFrom};
-use crate::world::discovery::{Discovery, is_safe};
-use crate::world::fetch::{KeysAt, KeysUrl};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -32,35 +24,48 @@ pub(super) fn compile(
     let mut compiled: Vec<IssuerPolicy> = Vec::new();
     for (name, issuer) in issuers {
         let at = root.key(name);
-        let Some(policy) = policy(&at, name, issuer, findings) else {
-            continue;
-        };
-        if let Some(other) = compiled
-            .iter()
-            .find(|other| other.jwt.issuer == policy.jwt.issuer)
-        {
-            findings.error(
-                &at.key("issuer"),
-                format!(
-                    "`{}` is the issuer of `{}` already",
-                    policy.jwt.issuer, other.name
-                ),
-                "keys are chosen by issuer, so each is configured once",
-            );
+        for tenant in tenants::of(&at, issuer, findings) {
+            let Some(policy) = policy(&at, name, tenant.as_deref(), issuer, findings) else {
+                continue;
+            };
+            if let Some(other) = compiled
+                .iter()
+                .find(|other| other.jwt.issuer == policy.jwt.issuer)
+            {
+                findings.error(
+                    &at.key("issuer"),
+                    format!(
+                        "`{}` is the issuer of `{}` already",
+                        policy.jwt.issuer, other.name
+                    ),
+                    "keys are chosen by issuer, so each is configured once",
+                );
+            }
+            if tenant.is_some() && issuers.contains_key(&*policy.name) {
+                findings.error(
+                    &at.key("tenants"),
+                    format!("`{}` is the name of another issuer", policy.name),
+                    "a tenant is named `ENTRY/TENANT`: call one of the two otherwise",
+                );
+            }
+            compiled.push(policy);
         }
-        compiled.push(policy);
     }
     compiled
 }
 
+/// An issuer, or one tenant of it.
 fn policy(
     at: &ConfigPath,
     name: &str,
+    tenant: Option<&str>,
     issuer: &config::Issuer,
     findings: &mut Findings<'_>,
 ) -> Option<IssuerPolicy> {
     let config::Issuer {
         issuer,
+        // read there
+        tenants: _,
         audiences,
         algorithms,
         jwks,
@@ -71,7 +76,14 @@ fn policy(
         token_types,
         claims,
     } = issuer;
-    let issuer = findings.text(&at.key("issuer"), issuer);
+    let issuer = tenants::fill(&at.key("issuer"), issuer, tenant, findings);
+    if let Some(text) = issuer.as_ref().filter(|text| text.contains(['{', '}'])) {
+        findings.error(
+            &at.key("issuer"),
+            format!("`{text}` holds a brace, and no `iss` does"),
+            "what stands for a tenant is written `{tenant}`, whatever the provider calls it",
+        );
+    }
     if issuer.as_deref() == Some("") {
         findings.error(&at.key("issuer"), "the issuer is empty", "");
     }
@@ -85,26 +97,54 @@ fn policy(
     let audiences: Vec<String> = audiences
         .iter()
         .enumerate()
-        .filter_map(|(index, audience)| findings.text(&at.key("audiences").index(index), audience))
+        .filter_map(|(index, audience)| {
+            tenants::fill(&at.key("audiences").index(index), audience, tenant, findings)
+        })
         .collect();
-    let discovery = discovery
-        .as_ref()
-        .and_then(|found| self::discovery(&at.key("discovery"), found, issuer.as_deref(), findings));
+    let discovery = discovery.as_ref().and_then(|found| {
+        let at = at.key("discovery");
+        key_sets::discovery(&at, found, issuer.as_deref(), tenant, findings)
+    });
+    let shares_keys = tenant.is_some()
+        && discovery.is_none()
+        && !jwks
+            .as_ref()
+            .and_then(|jwks| jwks.url.as_ref())
+            .is_some_and(|url| tenants::differ(url, findings));
     let keys = match (jwks, discovery) {
         (None, None) => Some(KeysFrom::Nowhere),
         (jwks, discovery) => {
             let none = Jwks::default();
-            keys(
+            key_sets::keys(
                 &at.key("jwks"),
                 jwks.as_ref().unwrap_or(&none),
                 discovery,
+                tenant,
                 findings,
             )
         }
     };
+    if tenant.is_some() && introspection.is_some() {
+        findings.error(
+            &at.key("introspection"),
+            "a token that says nothing does not say which tenant to ask about it",
+            "declare the issuer that is asked as an entry of its own, without `tenants`",
+        );
+    }
     let introspection = introspection
         .as_ref()
         .map(|introspection| introspection::compile(&at.key("introspection"), introspection, findings));
+    let is_signed = introspection
+        .iter()
+        .flatten()
+        .any(|found| found.form == Form::Jwt);
+    if is_signed && matches!(keys, Some(KeysFrom::Nowhere)) {
+        findings.error(
+            &at.key("introspection").key("response"),
+            "there are no keys to check signed answers with",
+            "add `jwks: { url: … }` or `discovery: true` to the issuer",
+        );
+    }
     if matches!(keys, Some(KeysFrom::Nowhere)) && introspection.is_none() {
         findings.incomplete(
             at,
@@ -114,7 +154,9 @@ fn policy(
     }
 
     let audiences: Vec<&str> = audiences.iter().map(String::as_str).collect();
-    let mut jwt = jwt::Issuer::new(name, issuer.as_deref().unwrap_or_default(), &audiences);
+    let full_name = tenant.map_or_else(|| name.to_owned(), |tenant| format!("{name}/{tenant}"));
+    let mut jwt = jwt::Issuer::new(&full_name, issuer.as_deref().unwrap_or_default(), &audiences);
+    jwt.shares_keys = shares_keys;
     if let Some(algorithms) = algorithms {
         jwt.algorithms = self::algorithms(&at.key("algorithms"), algorithms, findings);
     }
@@ -157,8 +199,19 @@ fn policy(
             *target = claim_paths(&at_claims.key(key), paths, findings);
         }
     }
+    if let Some(KeysFrom::Given(set)) = &keys
+        && !set.keys().iter().any(|key| jwt.may_use(key))
+    {
+        findings.error(
+            &at.key("jwks"),
+            format!("no key of the set is one of `{}`", jwt.issuer),
+            "where tenants share a set, each key has a member `issuer` that says whose it is",
+        );
+    }
     Some(IssuerPolicy {
-        name: name.into(),
+        name: full_name.into(),
+        entry: name.into(),
+        tenant: tenant.map(Into::into),
         jwt,
         keys: keys?,
         introspection: introspection.map_or(Some(None), |found| found.map(Some))?,
@@ -221,176 +274,5 @@ fn claim_paths(at: &ConfigPath, paths: &OneOrMany, findings: &mut Findings<'_>) 
             .enumerate()
             .filter_map(|(index, path)| claim_path(&at.index(index), path, findings))
             .collect(),
-    }
-}
-
-/// `None` where there is none, or none that can be used: that was said.
-fn discovery(
-    at: &ConfigPath,
-    discovery: &config::Discovery,
-    issuer: Option<&str>,
-    findings: &mut Findings<'_>,
-) -> Option<Discovery> {
-    match discovery {
-        config::Discovery::Standard(false) => None,
-        config::Discovery::Standard(true) => {
-            let found = Discovery::of(issuer?);
-            if found.is_none() {
-                findings.error(
-                    at,
-                    "the issuer is not an https URL, so its metadata have no place",
-                    "write where they are: `discovery: \"https://…\"`",
-                );
-            }
-            found
-        }
-        config::Discovery::Url(url) => {
-            let url = findings.text(at, url)?;
-            Some(Discovery {
-                issuer: issuer?.to_owned(),
-                documents: vec![url_of(at, &url, findings)?],
-            })
-        }
-    }
-}
-
-fn keys(
-    at: &ConfigPath,
-    jwks: &Jwks,
-    discovery: Option<Discovery>,
-    findings: &mut Findings<'_>,
-) -> Option<KeysFrom> {
-    let Jwks {
-        url,
-        file,
-        inline,
-        ca,
-        cache,
-        max_stale,
-        cooldown,
-        timeout,
-    } = jwks;
-    let fetching = [
-        ("ca", ca.is_some()),
-        ("cache", cache.is_some()),
-        ("max_stale", max_stale.is_some()),
-        ("cooldown", cooldown.is_some()),
-        ("timeout", timeout.is_some()),
-    ];
-    if url.is_none() && discovery.is_none() {
-        for (key, _) in fetching.iter().filter(|(_, given)| *given) {
-            findings.error(
-                &at.key(key),
-                format!("`{key}` says how keys are fetched, and these are not"),
-                "",
-            );
-        }
-    }
-    match (url, discovery, file, inline) {
-        (url, discovery, None, None) if url.is_some() != discovery.is_some() => {
-            let place = match (url, discovery) {
-                (Some(url), _) => {
-                    let at_url = at.key("url");
-                    let url = findings.text(&at_url, url)?;
-                    KeysAt::Url(url_of(&at_url, &url, findings)?)
-                }
-                (None, discovery) => KeysAt::Discovered(discovery?),
-            };
-            let ca = authorities(&at.key("ca"), ca.as_ref(), findings)?;
-            let cache = findings.duration(&at.key("cache"), *cache, SECOND * 300, SECOND * 10..=HOUR);
-            let max_stale = findings.duration(
-                &at.key("max_stale"),
-                *max_stale,
-                HOUR.max(cache),
-                cache..=HOUR * 24 * 7,
-            );
-            let cooldown = findings.duration(&at.key("cooldown"), *cooldown, SECOND * 10, SECOND..=HOUR);
-            let timeout = findings.duration(
-                &at.key("timeout"),
-                *timeout,
-                SECOND * 3,
-                Duration::from_millis(100)..=SECOND * 30,
-            );
-            Some(KeysFrom::Url(Box::new(KeysUrl {
-                at: place,
-                ca,
-                cache,
-                max_stale,
-                cooldown,
-                timeout,
-            })))
-        }
-        (None, None, Some(file), None) => {
-            let at = at.key("file");
-            let json = findings.file(&at, file)?;
-            key_set(&at, &json, findings)
-        }
-        (None, None, None, Some(inline)) => {
-            let at = at.key("inline");
-            let json = findings.text(&at, inline)?;
-            key_set(&at, &json, findings)
-        }
-        _ => {
-            findings.incomplete(
-                at,
-                "keys come from exactly one of `url`, `file`, `inline` and the issuer's `discovery`",
-                "",
-            );
-            None
-        }
-    }
-}
-
-pub(super) fn key_set(at: &ConfigPath, json: &str, findings: &mut Findings<'_>) -> Option<KeysFrom> {
-    let keys = match KeySet::parse(json.as_bytes()) {
-        Ok(keys) => keys,
-        Err(why) => {
-            findings.error(at, format!("not a key set: {why}"), "");
-            return None;
-        }
-    };
-    for (kid, why) in &keys.skipped {
-        let kid = kid.as_deref().unwrap_or("without a kid");
-        findings.warning(at, format!("key {kid} is not used: {why}"), "");
-    }
-    if keys.keys().is_empty() {
-        findings.error(at, "no usable key in the set", "");
-        return None;
-    }
-    Some(KeysFrom::Given(Arc::new(keys)))
-}
-
-/// The CAs of a file; none: the system's.
-pub(super) fn authorities(
-    at: &ConfigPath,
-    ca: Option<&Text>,
-    findings: &mut Findings<'_>,
-) -> Option<Vec<X509>> {
-    match ca {
-        None => Some(Vec::new()),
-        Some(ca) => {
-            let pem = findings.file(at, ca)?;
-            certificates(at, &pem, findings)
-        }
-    }
-}
-
-/// A URL that may be asked.
-pub(super) fn url_of(at: &ConfigPath, text: &str, findings: &mut Findings<'_>) -> Option<Uri> {
-    let url = text.parse::<Uri>().ok().filter(|url| url.host().is_some());
-    match url {
-        Some(url) if is_safe(&url) => Some(url),
-        Some(url) if url.scheme_str() == Some("http") => {
-            findings.error(
-                at,
-                "must be asked over https",
-                "plain http is taken from loopback addresses only",
-            );
-            None
-        }
-        _ => {
-            findings.error(at, format!("`{text}` is not an https URL"), "");
-            None
-        }
     }
 }

@@ -17,18 +17,21 @@ mod findings;
 mod inheritance;
 mod introspection;
 mod issuers;
+mod key_sets;
 mod keys;
 mod limits;
 mod listeners;
 mod matching;
 mod networks;
 mod observe;
+mod resources;
 mod revocation;
 mod routes;
 mod secrets;
 mod server;
 mod shared_tokens;
 mod step_up;
+mod tenants;
 mod tests;
 mod truststores;
 mod unused;
@@ -172,6 +175,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         defaults,
         groups,
         routes,
+        resources,
         tests,
     } = config;
     let root = ConfigPath::root();
@@ -189,7 +193,13 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let connections = connections::compile(&connections, findings);
     let trusted_proxies = listeners::networks(&root.key("trusted_proxies"), &trusted_proxies, findings);
     let declared_truststores: Vec<&str> = truststores.keys().map(String::as_str).collect();
-    let authorities: Vec<&str> = issuers.keys().chain(keys.keys()).map(String::as_str).collect();
+    let compiled_issuers = issuers::compile(&issuers, findings);
+    // names that were written, whether or not what they stand for could be compiled; and those of tenants
+    let tenants = compiled_issuers.iter().filter(|issuer| issuer.tenant.is_some());
+    let tenants = tenants.map(|issuer| &*issuer.name);
+    let declared_issuers: Vec<&str> = issuers.keys().map(String::as_str).chain(tenants).collect();
+    let rings = keys.keys().map(String::as_str);
+    let authorities: Vec<&str> = declared_issuers.iter().copied().chain(rings).collect();
     let truststores = truststores::compile(&truststores, &authorities, findings);
     let accounts = self::acme::compile(&acme, findings);
     let listeners = listeners::compile(
@@ -207,16 +217,14 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         &listeners::truststores(&listeners),
         findings,
     );
-    // names that were written, whether or not what they stand for could be compiled
     let declared = routes::Declared {
-        issuers: issuers.keys().map(String::as_str).collect(),
+        issuers: declared_issuers,
         keys: keys.keys().map(String::as_str).collect(),
         attestations: attestations.keys().map(String::as_str).collect(),
         client_certificates: client_certificates.keys().map(String::as_str).collect(),
         upstreams: upstreams.keys().map(String::as_str).collect(),
         limits: limits.keys().map(String::as_str).collect(),
     };
-    let compiled_issuers = issuers::compile(&issuers, findings);
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
     let compiled_keys = keys::compile(&keys, &declared.issuers, &identity_headers, findings);
@@ -274,10 +282,20 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         client_certificates: &compiled_certificates,
         limits: &compiled_limits,
     };
-    let (routes, claims) = routes::compile(&routes, &names, findings);
+    let (mut routes, mut claims) = routes::compile(&routes, &names, findings);
     let unused = unused::report(&unused, &routes, findings);
+    let declared_resources = resources::declared(&resources, findings);
+    let resources = resources::compile(
+        &declared_resources,
+        &listeners,
+        &names,
+        &mut routes,
+        &mut claims,
+        findings,
+    );
     let tests = tests::compile(
         &tests,
+        &compiled_issuers,
         &declared.issuers,
         &compiled_keys,
         &truststores,
@@ -301,6 +319,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         router,
         repairs: routes.iter().any(|route| !route.repairs.is_empty()),
         routes: routes.into(),
+        resources: resources.into(),
         issuers: issuers.into(),
         keys: keys.into(),
         dpop,

@@ -158,6 +158,7 @@ fn source(at: &ConfigPath, source: &str, findings: &mut Findings<'_>) -> Option<
         "subject" => Some(Source::Subject),
         "client_id" => Some(Source::ClientId),
         "issuer" => Some(Source::Issuer),
+        "tenant" => Some(Source::Tenant),
         "scopes" => Some(Source::Scopes),
         "roles" => Some(Source::Roles),
         other => match other.strip_prefix("claims.") {
@@ -166,7 +167,7 @@ fn source(at: &ConfigPath, source: &str, findings: &mut Findings<'_>) -> Option<
                 findings.error(
                     at,
                     format!("`{other}` is nothing that is known of a caller"),
-                    "one of subject, client_id, issuer, scopes, roles, or `claims.PATH`",
+                    "one of subject, client_id, issuer, tenant, scopes, roles, or `claims.PATH`",
                 );
                 None
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::findings::Findings;
-use super::issuers::{authorities, url_of};
+use super::key_sets::{authorities, url_of};
 use crate::config;
 use crate::config::path::ConfigPath;
 use crate::secrets::seal::SealingKey;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::findings::Findings;
 use crate::config;
 use crate::config::path::ConfigPath;
+use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::certificate::Truststore;
 use crate::gateway::Route;
@@ -15,7 +16,8 @@ const MOST: u32 = 100_000;
 
 pub(super) fn compile(
     tests: &[config::PolicyTest],
-    issuers: &[&str],
+    issuers: &[IssuerPolicy],
+    declared: &[&str],
     rings: &[KeyRing],
     truststores: &[Arc<Truststore>],
     routes: &[Route],
@@ -49,9 +51,20 @@ pub(super) fn compile(
         let asked = request.introspection.keys();
         let asked = asked.map(|name| (at_request.key("introspection").key(name), name));
         for (at, name) in named.chain(given).chain(asked) {
-            if !issuers.contains(&name.as_str()) {
-                findings.unknown(&at, "issuer", "issuers", name, issuers.iter().copied());
+            if !declared.contains(&name.as_str()) {
+                findings.unknown(&at, "issuer", "issuers", name, declared.iter().copied());
             }
+        }
+        if let Some(token) = &request.token
+            && let Some(one) = issuers
+                .iter()
+                .find(|issuer| issuer.tenant.is_some() && *issuer.entry == *token.issuer)
+        {
+            findings.error(
+                &at_request.key("token").key("issuer"),
+                format!("`{}` has tenants, and a token is of one", token.issuer),
+                format!("name the tenant, too: `{}`", one.name),
+            );
         }
         if let Some(granted) = &request.api_key
             && !rings.iter().any(|ring| *ring.name == *granted.keys)

@@ -79,11 +79,22 @@ pub(super) fn report(declared: &Declared<'_>, routes: &[Route], findings: &Findi
     {
         add("limit", "limits", &limit.name);
     }
+    let mut idle: Vec<&IssuerPolicy> = Vec::new();
     for (_, issuer) in (0..)
         .zip(declared.issuers)
         .filter(|(index, _)| lost(&issuers, index))
     {
-        add("issuer", "issuers", &issuer.name);
+        // an entry once, whichever of its tenants nobody asks for
+        if !idle.iter().any(|other| other.entry == issuer.entry) {
+            idle.push(issuer);
+        }
+    }
+    for issuer in idle {
+        let of_entry = |(_, other): &(usize, &IssuerPolicy)| other.entry == issuer.entry;
+        let mut all = (0..).zip(declared.issuers).filter(of_entry);
+        if all.all(|(index, _)| lost(&issuers, &index)) {
+            add("issuer", "issuers", &issuer.entry);
+        }
     }
     for (_, ring) in (0..).zip(declared.keys).filter(|(index, _)| lost(&keys, index)) {
         add("ring of keys", "keys", &ring.name);

@@ -24,6 +24,19 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "issuers.*.tenants",
+            settings: [("[staff, guests]", "allow"), ("[guests]", "issuer_unknown")],
+            observe: |tenants| {
+                let mut shared = KEYS.jwk();
+                shared["issuer"] = "https://sso.example/{tenantid}".into();
+                let config = guarded(&format!("tenants: {tenants}, "))
+                    .replace(ISSUER, "https://sso.example/{tenant}")
+                    .replace(&KEYS.jwks(), &json!({ "keys": [shared] }).to_string());
+                let token = KEYS.token(json!({ "iss": "https://sso.example/staff" }));
+                explain(&config, &sending(&token))
+            },
+        },
+        Row {
             key: "issuers.*.audiences",
             settings: [("[vehicle-api]", "allow"), ("[other-api]", "audience_mismatch")],
             observe: |audiences| {
@@ -200,6 +213,50 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "resources.*.resource",
+            settings: [
+                (
+                    "https://api.example/v1",
+                    "200 at /.well-known/oauth-protected-resource/v1",
+                ),
+                (
+                    "https://api.example",
+                    "404 at /.well-known/oauth-protected-resource/v1",
+                ),
+            ],
+            observe: |resource| {
+                let gateway = running(&told(resource, ""));
+                let place = "/.well-known/oauth-protected-resource/v1";
+                format!("{} at {place}", gateway.client().get(place, &[]).status)
+            },
+        },
+        Row {
+            key: "resources.*.name",
+            settings: [("Cars", "\"Cars\""), ("Lorries", "\"Lorries\"")],
+            observe: |name| metadata("name", name, "resource_name"),
+        },
+        Row {
+            key: "resources.*.documentation",
+            settings: [
+                ("https://a.example/", "\"https://a.example/\""),
+                ("https://b.example/", "\"https://b.example/\""),
+            ],
+            observe: |url| metadata("documentation", url, "resource_documentation"),
+        },
+        Row {
+            key: "resources.*.authorization_servers",
+            settings: [
+                ("[\"https://front.example/\"]", "[\"https://front.example/\"]"),
+                ("[]", "null"),
+            ],
+            observe: |servers| metadata("authorization_servers", servers, "authorization_servers"),
+        },
+        Row {
+            key: "resources.*.scopes",
+            settings: [("[cars]", "[\"cars\"]"), ("[]", "null")],
+            observe: |scopes| metadata("scopes", scopes, "scopes_supported"),
+        },
+        Row {
             key: "roles.*",
             settings: [("[admin, clerk]", "allow"), ("[admin]", "role_missing")],
             observe: |values| {
@@ -263,11 +320,29 @@ fn claiming(claims: &Value) -> String {
 /// A request with a token that was really signed.
 fn bearing(token_type: &str) -> String {
     let header = json!({ "alg": "RS256", "typ": token_type, "kid": KEYS.kid });
-    let token = KEYS.sign(&header, &Keys::claims(json!({})));
+    sending(&KEYS.sign(&header, &Keys::claims(json!({}))))
+}
+
+fn sending(token: &str) -> String {
     json!({
         "method": "GET", "url": "https://api.example/", "headers": { "Authorization": format!("Bearer {token}") },
     })
     .to_string()
+}
+
+/// A route of this resource, which also says this.
+fn told(resource: &str, more: &str) -> String {
+    format!(
+        "{}resources: {{ cars: {{ resource: \"{resource}\"{more} }} }}\n",
+        guarded_by(&inline())
+    )
+}
+
+/// A member of the metadata of a resource that says this.
+fn metadata(key: &str, value: &str, member: &str) -> String {
+    let gateway = running(&told("https://api.example", &format!(", {key}: {value}")));
+    let answer = gateway.client().get("/.well-known/oauth-protected-resource", &[]);
+    answer.json()[member].to_string()
 }
 
 fn jwks(text: &str) -> Reply {

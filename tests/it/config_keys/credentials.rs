@@ -119,6 +119,21 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "issuers.*.introspection.response",
+            settings: [("json", "200"), ("jwt", "503")],
+            observe: |form| {
+                let server = Origin::answering(|_| answer(ACTIVE));
+                let url = format!("http://{}/", server.address);
+                let gateway = asking(&url, &format!(", response: {form}"))
+                    .replacing(
+                        "introspection: {",
+                        &format!("jwks: {{ inline: '{}' }}, introspection: {{", KEYS.jwks()),
+                    )
+                    .start();
+                status(&gateway, &[("Authorization", "Bearer opaque")])
+            },
+        },
+        Row {
             key: "keys.*.file",
             settings: [("its.json", "good"), ("none.json", "error: not a file of keys")],
             observe: |file| {

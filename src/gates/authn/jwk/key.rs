@@ -17,10 +17,20 @@ use crate::gates::authn::jws::is_usable_kid;
 /// The private members of all key types (RFC 7518 sections 6.2.2 and 6.3.2, RFC 8037 section 2).
 const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "oth"];
 
+/// What stands for the tenant in a key's `issuer`.
+const TENANT: &str = "{tenantid}";
+
+/// Whether a text can be a tenant: one segment of a path that needs no encoding (RFC 3986 section 2.3).
+pub(crate) fn is_tenant(text: &str) -> bool {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_unreserved) && text != "." && text != ".."
+}
+
 /// A key that may verify signatures.
 #[derive(Debug)]
 pub struct Key {
     kid: Option<String>,
+    issuer: Option<String>,
     algorithms: Vec<Algorithm>,
     prepared: PreparedKey,
 }
@@ -29,6 +39,26 @@ impl Key {
     /// Its `kid`, if it has one.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// Whose tokens it may verify, as written; see [`Self::is_of`].
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// Whether it says that it is this issuer's; `None` where it does not say whose it is.
+    ///
+    /// Of no RFC: Microsoft Entra publishes the keys of all tenants in one set, each with a member `issuer`, which a token's
+    /// `iss` has to equal, with its tenant in the place of `{tenantid}`.
+    pub fn is_of(&self, issuer: &str) -> Option<bool> {
+        let named = self.issuer.as_deref()?;
+        Some(match named.split_once(TENANT) {
+            None => named == issuer,
+            Some((before, after)) => issuer
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(after))
+                .is_some_and(is_tenant),
+        })
     }
 
     /// What it may verify: the algorithms of its kind, or only its `alg` if it names one.
@@ -52,6 +82,10 @@ impl Key {
         let jwk = jwk.as_object().ok_or("not_an_object")?;
         refuse_private(jwk)?;
         let kid = kid(jwk)?;
+        let issuer = match jwk.get("issuer") {
+            None => None,
+            Some(issuer) => Some(issuer.as_str().ok_or("key_malformed")?.to_owned()),
+        };
         let prepared = PreparedKey::new(public(jwk)?)?;
         let algorithms = match jwk.get("alg") {
             None => prepared.algorithms().to_vec(),
@@ -66,6 +100,7 @@ impl Key {
         };
         Ok(Self {
             kid,
+            issuer,
             algorithms,
             prepared,
         })

@@ -11,7 +11,7 @@
 //! issued-before main 2026-11-22T12:00:00Z client mobile app
 //! ```
 //!
-//! A value is the rest of its line. What cannot be read is an error and never skipped: it may be the entry that matters.
+//! Of an issuer with tenants, `entra` is all of them, and `entra/TENANT` one. A value is the rest of its line. What cannot be read is an error and never skipped: it may be the entry that matters.
 
 use std::collections::{HashMap, HashSet};
 
@@ -177,7 +177,7 @@ impl DenyList {
     #[must_use]
     pub fn denies(&self, client: &Client) -> bool {
         !self.is_empty()
-            && [&*client.authority, ANY]
+            && [&*client.authority, client.entry(), ANY]
                 .iter()
                 .filter_map(|authority| self.by_authority.get(*authority))
                 .any(|of| of.denies(client))

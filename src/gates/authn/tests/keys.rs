@@ -192,3 +192,60 @@ fn issuers_sharing_a_kid_do_not_verify_each_others_tokens() {
         Err(AuthnError::SignatureInvalid)
     );
 }
+
+#[test]
+fn a_key_that_says_whose_it_is_verifies_nobody_elses_tokens() {
+    // S57, U4: `issuer` as Microsoft Entra publishes it
+    let of = |issuer: serde_json::Value| {
+        let set = key_set(&[&with(&RSA.jwk, "issuer", issuer)]);
+        set.keys()
+            .first()
+            .map(|key| key.is_of("https://id.example/acme/v2.0"))
+    };
+    for (issuer, expected) in [
+        ("https://id.example/acme/v2.0", true),
+        ("https://id.example/{tenantid}/v2.0", true),
+        ("https://id.example/acme/v2.0/", false),
+        ("https://id.example/acme/v1.0", false),
+        ("https://id.example/{tenantid}", false),
+        ("https://id.example/{tenantid}/", false),
+        ("https://{tenantid}/v2.0", false),
+        ("{tenantid}", false),
+        ("https://id.example/acme{tenantid}/v2.0", false),
+        ("https://id.example/{tenant}/v2.0", false),
+        ("", false),
+    ] {
+        assert_eq!(of(json!(issuer)), Some(Some(expected)), "{issuer}");
+    }
+    assert_eq!(of(json!(5)), None, "not a text: the key is left out");
+    let set = key_set(&[&RSA.jwk]);
+    assert_eq!(set.keys()[0].is_of("https://id.example/acme/v2.0"), None);
+    // so a refetch that changes whose it is is news
+    let (ours, theirs) = (json!("https://id.example/a"), json!("https://id.example/b"));
+    let [ours, theirs] = [ours, theirs].map(|issuer| key_set(&[&with(&RSA.jwk, "issuer", issuer)]));
+    assert!(!ours.same_keys(&theirs) && ours.same_keys(&ours));
+}
+
+#[test]
+fn of_a_set_that_is_shared_only_keys_are_used_that_say_whose_they_are() {
+    // S57, U4
+    let silent = key_set(&[&RSA.jwk]);
+    let ours = key_set(&[&with(&RSA.jwk, "issuer", json!(ISSUER))]);
+    let theirs = key_set(&[&with(&RSA.jwk, "issuer", json!("https://b.example.com/"))]);
+    let token = RSA.token(Algorithm::RS256, &claims());
+    let alone = issuer();
+    let shared = Issuer {
+        shares_keys: true,
+        ..issuer()
+    };
+    for (issuer, keys, expected) in [
+        (&alone, &silent, Ok(())),
+        (&alone, &ours, Ok(())),
+        (&alone, &theirs, Err(AuthnError::KeyIssuer)),
+        (&shared, &silent, Err(AuthnError::KeyIssuer)),
+        (&shared, &ours, Ok(())),
+        (&shared, &theirs, Err(AuthnError::KeyIssuer)),
+    ] {
+        assert_eq!(authenticate(issuer, keys, &token).map(|_| ()), expected);
+    }
+}

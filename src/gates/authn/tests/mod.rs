@@ -199,6 +199,7 @@ pub(crate) fn client_with(changes: Value) -> Arc<Client> {
         kind: Kind::Jwt,
         issuer: 0,
         authority: "main".into(),
+        tenant: None,
         subject: verified.subject.into(),
         client_id: verified.client_id.map(Into::into),
         scopes: Box::default(),
