@@ -246,6 +246,42 @@ fn a_gateway_that_asks_for_certificates_says_so_over_http2_too() {
     assert_eq!(answer.json()["tls_client_certificate_bound_access_tokens"], true);
 }
 
+// M14: a client learns from the metadata, and from the challenge's way to them, that it needs proofs (RFC 9728 section 2)
+#[test]
+fn a_resource_says_whether_tokens_have_to_be_bound_to_a_key() {
+    let keys = Keys::new("k1");
+    let told = |one: &str, others: &str| {
+        let body = body(&keys, RESOURCE)
+            .replace("jwt: main", &format!("jwt: main{one}"))
+            .replace("jwt: [sso, named]", &format!("jwt: [sso, named]{others}"));
+        let gateway = Gateway::with(&format!("dpop: {{ algorithms: [ES256] }}\n{body}"))
+            .file(
+                "apps.json",
+                "{\"version\":1,\"environment\":\"live\",\"keys\":[]}",
+            )
+            .start();
+        let client = gateway.client();
+        let refused = client.get("/v1/recent", &[]);
+        assert_eq!(refused.status, 401);
+        let challenge = refused.header("www-authenticate").unwrap().to_owned();
+        let metadata = client.get(PLACE, &[]).json();
+        let said = [
+            "dpop_signing_alg_values_supported",
+            "dpop_bound_access_tokens_required",
+        ];
+        (said.map(|member| metadata[member].clone()), challenge)
+    };
+    assert_eq!(told("", "").0, [Value::Null, Value::Null]);
+    let (required, optional) = (", dpop: required", ", dpop: optional");
+    assert_eq!(told(required, optional).0, [json!(["ES256"]), Value::Null]);
+    let (said, challenge) = told(required, required);
+    assert_eq!(said, [json!(["ES256"]), json!(true)]);
+    assert!(
+        challenge.starts_with("DPoP ") && challenge.contains("resource_metadata="),
+        "{challenge}"
+    );
+}
+
 // U14: it does not take a place away without a word
 #[test]
 fn a_place_that_a_route_has_is_not_taken_without_a_word() {

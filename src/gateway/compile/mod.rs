@@ -289,6 +289,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         &declared_resources,
         &listeners,
         &names,
+        &dpop,
         &mut routes,
         &mut claims,
         findings,

@@ -11,7 +11,8 @@ use super::routes::{Names, check_scopes};
 use super::{content, inheritance, limits, matching};
 use crate::config::path::ConfigPath;
 use crate::config::{self, RequestRules};
-use crate::gates::authn::{Accepts, IssuerPolicy};
+use crate::gates::authn::dpop::{Demand, Dpop};
+use crate::gates::authn::{Accepts, IssuerPolicy, Tokens};
 use crate::gates::authz::Grant;
 use crate::gateway::policy::Public;
 use crate::gateway::resource::{self, Identifier, Resource};
@@ -70,6 +71,7 @@ pub(super) fn compile(
     declared: &Declared<'_>,
     listeners: &[Listener],
     names: &Names<'_>,
+    dpop: &Dpop,
     routes: &mut Vec<Route>,
     claims: &mut Vec<Claim>,
     findings: &mut Findings<'_>,
@@ -98,6 +100,7 @@ pub(super) fn compile(
             &of_resource,
             names.issuers,
             listeners,
+            dpop,
             findings,
         );
         let path = identifier.metadata_path();
@@ -224,6 +227,7 @@ fn document(
     routes: &[&Route],
     issuers: &[IssuerPolicy],
     listeners: &[Listener],
+    dpop: &Dpop,
     findings: &mut Findings<'_>,
 ) -> String {
     let config::Resource {
@@ -280,6 +284,15 @@ fn document(
             json!(true),
         );
     }
+    let demands: Vec<Demand> = tokens_of(routes).map(|tokens| tokens.dpop).collect();
+    if demands.iter().any(|demand| *demand != Demand::Off) {
+        let algorithms = dpop.algorithms.names();
+        let algorithms: Vec<&str> = algorithms.split(' ').collect();
+        members.insert("dpop_signing_alg_values_supported".to_owned(), json!(algorithms));
+        if demands.iter().all(|demand| *demand == Demand::Required) {
+            members.insert("dpop_bound_access_tokens_required".to_owned(), json!(true));
+        }
+    }
     let texts = [
         ("resource_name", name.as_ref()),
         ("resource_documentation", documentation.as_ref()),
@@ -292,19 +305,23 @@ fn document(
     Value::Object(members).to_string()
 }
 
+/// The tokens that routes take.
+fn tokens_of<'a>(routes: &[&'a Route]) -> impl Iterator<Item = &'a Tokens> {
+    let accepts = routes.iter().filter_map(|route| match &route.access {
+        Access::Protected { authn, .. } => Some(authn.accepts()),
+        Access::Public(_) => None,
+    });
+    accepts.flatten().filter_map(|accepts| match accepts {
+        Accepts::Token(tokens) => Some(tokens),
+        _ => None,
+    })
+}
+
 /// The issuers whose tokens routes take. One whose name is no URL is none that clients could ask.
 fn servers_of(routes: &[&Route], issuers: &[IssuerPolicy]) -> Vec<String> {
-    let mut servers = BTreeSet::new();
-    for route in routes {
-        let Access::Protected { authn, .. } = &route.access else {
-            continue;
-        };
-        for accepts in authn.accepts() {
-            if let Accepts::Token(tokens) = accepts {
-                servers.extend(tokens.jwt.iter().chain(&tokens.introspection).copied());
-            }
-        }
-    }
+    let servers: BTreeSet<usize> = tokens_of(routes)
+        .flat_map(|tokens| tokens.jwt.iter().chain(&tokens.introspection).copied())
+        .collect();
     let named = servers.into_iter().filter_map(|index| issuers.get(index));
     let named = named.map(|issuer| issuer.jwt.issuer.clone());
     named
