@@ -5,6 +5,7 @@ mod client_certificate;
 mod connection;
 pub mod door;
 mod guard;
+mod handshake;
 mod http1;
 mod http2;
 mod outgoing;

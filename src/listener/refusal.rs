@@ -14,11 +14,10 @@ use super::registry::Registry;
 use super::tls::Secured;
 use crate::clock::UnixTime;
 use crate::denial::Denial;
-use crate::gates::authn::certificate::Says;
 use crate::head::Malformed;
 use crate::problem;
 use crate::running::explanations::Refused;
-use crate::telemetry::record::{Record, certificate_fields};
+use crate::telemetry::record::Record;
 use crate::trace::{HEAD_REFUSED, Trace};
 
 /// Records of one connection at most that say no more than the one before.
@@ -115,30 +114,31 @@ impl Refusal<'_> {
     }
 }
 
-/// The record of a connection on which no request could be made.
+/// The record of a connection on which no request could be made; `fields`: what else it says. Returns its id.
 pub(super) fn record_unmade(
     registry: &Registry,
     connection: &Connection,
     reason: &'static str,
-    certificate: Option<&Says>,
-) {
+    fields: &str,
+) -> Uuid {
     let client = connection.client.get().copied();
-    let certificate = certificate.map(certificate_fields).unwrap_or_default();
+    let id = Uuid::now_v7();
     write(
         registry,
         Record {
             client,
             peer: client,
-            tls: &certificate,
+            tls: fields,
             outcome: "deny",
             gate: Some("listener"),
             reason: Some(reason),
             scheme: "https",
             ..Record::default()
         },
-        Uuid::now_v7(),
+        id,
         Duration::ZERO,
     );
+    id
 }
 
 /// Requests of HTTP/2 that ended before anybody could decide about them: malformed, or reset at once. There are no more

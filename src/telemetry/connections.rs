@@ -8,6 +8,7 @@ pub struct ConnectionMetrics {
     open: IntGaugeVec,
     refused: IntCounterVec,
     closed: IntCounterVec,
+    handshakes: IntCounterVec,
 }
 
 impl ConnectionMetrics {
@@ -33,10 +34,18 @@ impl ConnectionMetrics {
                 ),
                 &["listener", "reason"],
             )?,
+            handshakes: IntCounterVec::new(
+                Opts::new(
+                    "durward_tls_handshake_failures_total",
+                    "TLS handshakes with clients that failed, by what is wrong and the alert that was sent or received.",
+                ),
+                &["listener", "failure", "alert"],
+            )?,
         };
         registry.register(Box::new(metrics.open.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.closed.clone()))?;
+        registry.register(Box::new(metrics.handshakes.clone()))?;
         Ok(metrics)
     }
 
@@ -60,5 +69,12 @@ impl ConnectionMetrics {
     /// A connection was closed by us.
     pub fn closed(&self, listener: &str, reason: &str) {
         self.closed.with_label_values(&[listener, reason]).inc();
+    }
+
+    /// A handshake failed; both words are of fixed lists.
+    pub fn handshake_failed(&self, listener: &str, failure: &'static str, alert: &'static str) {
+        self.handshakes
+            .with_label_values(&[listener, failure, alert])
+            .inc();
     }
 }

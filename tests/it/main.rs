@@ -35,6 +35,7 @@ mod explained;
 mod forged;
 mod framing;
 mod golden;
+mod handshakes;
 mod head;
 mod identity;
 mod introspection;
