@@ -48,6 +48,7 @@ mod oidc;
 mod packaging;
 mod policy_tests;
 mod process;
+mod profile;
 mod proof;
 mod prove;
 mod readme;
