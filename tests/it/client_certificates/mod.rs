@@ -5,6 +5,7 @@ mod proof;
 mod resumption;
 mod revocation;
 mod routes;
+mod streams;
 
 use crate::support::gateway::Start;
 use crate::support::pki::Held;
