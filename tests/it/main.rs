@@ -62,6 +62,7 @@ mod slow;
 mod smoke;
 mod status;
 mod streams;
+mod testssl;
 mod tls_cli;
 mod transport;
 mod upstream;
