@@ -21,6 +21,7 @@ use super::refusal;
 use crate::gates::authn::AuthnError;
 use crate::gates::flood::network;
 use crate::gates::network::is_trusted;
+use crate::gateway::Purpose;
 use crate::running::live::Live;
 use crate::telemetry::Telemetry;
 
@@ -95,6 +96,9 @@ impl Registry {
         let listeners = running.gateway.listeners.iter().map(|listener| {
             let label = listener.address.to_string();
             let open = metrics.open(&label, &refused, &closed);
+            if let Purpose::Tls(_) = listener.purpose {
+                metrics.expect_handshakes(&label);
+            }
             (label, open)
         });
         let listeners = listeners.collect();

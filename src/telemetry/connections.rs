@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::pki::handshake::Failure;
+
 /// Metrics of connections, by listener.
 #[derive(Debug)]
 pub struct ConnectionMetrics {
@@ -69,6 +71,15 @@ impl ConnectionMetrics {
     /// A connection was closed by us.
     pub fn closed(&self, listener: &str, reason: &str) {
         self.closed.with_label_values(&[listener, reason]).inc();
+    }
+
+    /// From now on a listener with TLS has a series for each failure that comes without an alert.
+    pub fn expect_handshakes(&self, listener: &str) {
+        use Failure::{Closed, NotTls, PlainHttp, Timeout};
+        for failure in [Closed, NotTls, PlainHttp, Timeout] {
+            self.handshakes
+                .with_label_values(&[listener, failure.reason(), "none"]);
+        }
     }
 
     /// A handshake failed; both words are of fixed lists.

@@ -195,7 +195,7 @@ mod tests {
             (
                 "tlsv1 unrecognized name",
                 b"\x15",
-                "no certificate for `a.example`",
+                "no certificate for the name that the client asks for, and no default: `a.example`",
             ),
             ("tlsv13 alert certificate required", b"\x15", "client certificate"),
             ("wrong version number", b"HTTP/1.1 400", "plain HTTP"),
