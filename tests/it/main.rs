@@ -31,6 +31,7 @@ mod credentials;
 mod demo;
 mod denials;
 mod discovery;
+mod dpop;
 mod explained;
 mod forged;
 mod framing;
