@@ -216,13 +216,19 @@ impl State {
         self.read_limits(&running);
         self.read_configuration(&running, live, &telemetry.metrics);
         let Telemetry {
-            records, refusals, ..
+            records,
+            refusals,
+            handshakes,
+            ..
         } = telemetry;
         self.body_memory.set(number(running.memory.bodies().used()));
         self.records_waiting.set(number(records.waiting()));
         self.records_failing.set(i64::from(records.is_failing()));
         raise(&self.records_dropped, records.dropped());
-        raise(&self.records_summarised, refusals.summarised());
+        raise(
+            &self.records_summarised,
+            refusals.summarised() + handshakes.summarised(),
+        );
     }
 
     fn read_keys(&self, running: &Running) {

@@ -82,6 +82,9 @@ pub(crate) use suggest::nearest;
 pub struct Config {
     /// Version of this format: `1`.
     pub version: u32,
+    /// What it is for. `production` refuses what is only for trying out. Default: `development`.
+    #[serde(default)]
+    pub profile: Profile,
     /// Threads and shutdown, handed to Pingora's own server settings.
     #[serde(default)]
     pub server: Server,
@@ -170,6 +173,18 @@ pub struct Config {
     /// What becomes of requests: `durward test` holds the rest to it.
     #[serde(default)]
     pub tests: Vec<PolicyTest>,
+}
+
+/// What a gateway is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Trying out: what is only good for that is allowed.
+    #[default]
+    Development,
+    /// Serving for real: certificates made for development or self-signed, private keys that others can read or that are
+    /// kept in the clear, and directories that issue for tests are errors.
+    Production,
 }
 
 /// Threads, shutdown and upgrade; most of it is handed to Pingora's `ServerConf`.

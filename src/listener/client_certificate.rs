@@ -15,6 +15,7 @@ use crate::clock::UnixTime;
 use crate::gates::authn::AuthnError;
 use crate::gates::authn::certificate::truststore::{self, Truststore, Verified};
 use crate::gates::authn::certificate::{Presented, Says};
+use crate::pki::handshake::Alert;
 
 /// One handshake that asks for a certificate.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Asked {
 #[derive(Debug)]
 struct Refused {
     why: AuthnError,
+    /// By the number that the TLS library has for it.
+    fault: i32,
     /// What it says, where it could be read.
     says: Option<Says>,
 }
@@ -77,11 +80,12 @@ impl Asked {
             Err(why) => {
                 let leaf = context.chain().and_then(|path| path.get(0));
                 let says = leaf.and_then(Says::read);
-                let _ = self.refused.set(Refused { why, says });
                 if is_good {
                     // of the numbers that stand for an alert, this is the one that can be named
                     context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
                 }
+                let fault = context.error().as_raw();
+                let _ = self.refused.set(Refused { why, fault, says });
                 false
             }
         }
@@ -95,6 +99,11 @@ impl Asked {
             (None, None) if self.is_required => Some(AuthnError::CertificateMissing),
             (None, _) => None,
         }
+    }
+
+    /// The alert that a client is sent whose certificate was refused.
+    pub(super) fn alert(&self) -> Option<Alert> {
+        Some(Alert::of_certificate(self.refused.get()?.fault))
     }
 
     /// What a certificate says that was refused.

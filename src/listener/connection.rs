@@ -132,8 +132,6 @@ pub struct Connection {
     pub(super) network: OnceLock<u128>,
     /// The client, by the socket or by a PROXY protocol header.
     pub(super) client: OnceLock<IpAddr>,
-    /// The task that its handshake is done in.
-    pub(super) task: OnceLock<tokio::task::Id>,
     /// The certificate that the client was asked for.
     pub(super) asked: OnceLock<Arc<Asked>>,
     /// Stage and deadline, and whether that has passed.
@@ -170,7 +168,6 @@ impl Connection {
             limits,
             network: OnceLock::new(),
             client: OnceLock::new(),
-            task: OnceLock::new(),
             asked: OnceLock::new(),
             stage: AtomicU64::new(word(Stage::Busy, TIME)),
             waiting: AtomicU64::new(0),

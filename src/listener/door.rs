@@ -10,20 +10,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use openssl::ssl::SslAcceptor;
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
-use pingora_core::listeners::PreTlsProcess;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{ALPN, GetSocketDigest, Shutdown, SocketDigest, Stream};
 use pingora_core::server::ShutdownWatch;
-use pingora_core::{Error, ErrorType, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use super::connection::{Connection, Ended, Stage};
 use super::flooded::{self, Seen};
 use super::guard::{Guarded, Speaks};
+use super::handshake::shake_hands;
 use super::http1::{Arrival, Message};
 use super::http2::Frames;
 use super::proxy_protocol::{self, Source};
@@ -42,15 +42,18 @@ pub const MOMENT: Duration = Duration::from_secs(1);
 pub struct Door<A> {
     app: Arc<A>,
     registry: Arc<Registry>,
+    /// By listener; `None` where there is no TLS.
+    acceptors: Box<[Option<SslAcceptor>]>,
 }
 
 impl<A> Door<A> {
-    /// In front of this application.
+    /// In front of this application. `acceptors`: the ends of TLS, by the listener's index; those without stay without TLS.
     #[must_use]
-    pub fn new(app: A, registry: Arc<Registry>) -> Door<A> {
+    pub fn new(app: A, registry: Arc<Registry>, acceptors: Box<[Option<SslAcceptor>]>) -> Door<A> {
         Door {
             app: Arc::new(app),
             registry,
+            acceptors,
         }
     }
 }
@@ -61,39 +64,8 @@ impl<A> std::fmt::Debug for Door<A> {
     }
 }
 
-/// Takes connections before their TLS handshake.
-#[derive(Debug)]
-pub struct BeforeTls(pub Arc<Registry>);
-
-#[async_trait]
-impl PreTlsProcess for BeforeTls {
-    async fn process(&self, stream: &mut L4Stream) -> Result<()> {
-        match receive(&self.0, stream).await {
-            Ok(connection) => {
-                connection.move_to(Stage::Handshake);
-                self.0.shake_hands(&connection);
-                match stream.read_u8().await {
-                    Ok(byte) => {
-                        stream.rewind(&[byte]);
-                        Ok(())
-                    }
-                    Err(why) => {
-                        // who only looks whether somebody listens has not failed at anything
-                        connection.move_to(Stage::Busy);
-                        Error::e_because(ErrorType::AcceptError, "nothing was said", why)
-                    }
-                }
-            }
-            Err(why) => Error::e_explain(ErrorType::AcceptError, format!("not taken: {why:?}")),
-        }
-    }
-}
-
 /// Takes a connection that was accepted, unless there are too many, with the client that its proxy names.
-async fn receive(
-    registry: &Arc<Registry>,
-    stream: &mut L4Stream,
-) -> std::result::Result<Arc<Connection>, Refused> {
+async fn receive(registry: &Arc<Registry>, stream: &mut L4Stream) -> Result<Arc<Connection>, Refused> {
     let connection = registry.accept(stream)?;
     connection.enter(Stage::ProxyHeader, Some(connection.limits.handshake_timeout));
     let digest = stream.get_socket_digest();
@@ -137,11 +109,8 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let (stream, connection) = match self.registry.find(stream.id()) {
-            Some(connection) => (stream, connection),
-            // nothing of it has been read: there was no TLS handshake
-            None => Box::pin(self.receive_plain(stream)).await?,
-        };
+        // boxed: what a handshake needs is not kept for as long as the connection is open
+        let (stream, connection) = Box::pin(self.receive(stream)).await?;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             if let Some(digest) = stream.get_ssl_digest()
                 && let Some(secured) = digest.extension.get::<Secured>()
@@ -168,9 +137,14 @@ impl<A> Door<A>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    async fn receive_plain(&self, stream: Stream) -> Option<(Stream, Arc<Connection>)> {
-        let mut stream = stream.into_any().downcast::<L4Stream>().ok()?;
+    /// A connection of which nothing has been read: takes it, or not, and does the TLS handshake.
+    async fn receive(&self, stream: Stream) -> Option<(Stream, Arc<Connection>)> {
+        let mut stream = *stream.into_any().downcast::<L4Stream>().ok()?;
         let connection = receive(&self.registry, &mut stream).await.ok()?;
+        let stream = match self.acceptors.get(connection.listener) {
+            Some(Some(acceptor)) => shake_hands(&self.registry, acceptor, stream, &connection).await?,
+            _ => Box::new(stream),
+        };
         Some((stream, connection))
     }
 

@@ -6,6 +6,7 @@ mod connection;
 pub mod door;
 mod flooded;
 mod guard;
+mod handshake;
 mod http1;
 mod http2;
 mod outgoing;

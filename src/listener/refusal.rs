@@ -14,12 +14,11 @@ use super::registry::Registry;
 use super::tls::Secured;
 use crate::clock::UnixTime;
 use crate::denial::Denial;
-use crate::gates::authn::certificate::Says;
 use crate::head::{Head, Malformed};
 use crate::problem;
 use crate::running::explanations::Refused;
 use crate::running::live::Running;
-use crate::telemetry::record::{Record, certificate_fields};
+use crate::telemetry::record::Record;
 use crate::telemetry::traceparent::TraceContext;
 use crate::telemetry::writer::Room;
 use crate::trace::Trace;
@@ -151,28 +150,27 @@ impl Refusal<'_> {
     }
 }
 
-/// The record of a connection on which no request could be made.
+/// The record of a connection on which no request could be made; `fields`: what else it says. Returns its id.
 pub(super) fn record_unmade(
     registry: &Registry,
     connection: &Connection,
     reason: &'static str,
-    certificate: Option<&Says>,
-) {
+    fields: &str,
+) -> Uuid {
     let client = connection.client.get().copied();
-    let certificate = certificate.map(certificate_fields).unwrap_or_default();
     write(
         registry,
         Record {
             client,
             peer: client,
-            tls: &certificate,
+            tls: fields,
             outcome: "deny",
             gate: Some("listener"),
             reason: Some(reason),
             scheme: "https",
             ..Record::default()
         },
-    );
+    )
 }
 
 /// Requests of HTTP/2 that ended before anybody could decide about them: malformed, or reset at once. There are no more
@@ -207,18 +205,21 @@ pub(super) fn record_unserved(connection: &Arc<Connection>, opened: u32) {
     });
 }
 
-fn write(registry: &Registry, record: Record<'_>) {
+/// Returns the id that it is recorded under.
+fn write(registry: &Registry, record: Record<'_>) -> Uuid {
     let records = &registry.telemetry.records;
+    let id = Uuid::now_v7();
     if !records.is_on() {
-        return;
+        return id;
     }
     let running = registry.live.current();
     let mut buffer = Uuid::encode_buffer();
     let record = Record {
         timestamp: UnixTime::of_system(),
-        id: Uuid::now_v7().hyphenated().encode_lower(&mut buffer),
+        id: id.hyphenated().encode_lower(&mut buffer),
         config: running.gateway.hash.get(..12).unwrap_or_default(),
         ..record
     };
     record.with_line(|line| records.write(line));
+    id
 }

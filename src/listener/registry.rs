@@ -16,8 +16,7 @@ use pingora_core::services::background::BackgroundService;
 use pingora_core::upstreams::peer::Tracer;
 use prometheus::IntGauge;
 
-use super::client_certificate::Asked;
-use super::connection::{Connection, Ended, Stage, Ticket};
+use super::connection::{Connection, Ended, Ticket};
 use super::refusal;
 use crate::gates::authn::AuthnError;
 use crate::gates::flood::network;
@@ -37,8 +36,6 @@ pub struct Registry {
     listeners: Box<[(String, IntGauge)]>,
     connections: [Mutex<HashMap<RawFd, Arc<Connection>>>; SHARDS],
     networks: [Mutex<HashMap<u128, u32>>; SHARDS],
-    /// Connections whose clients are asked for a certificate, while that goes on.
-    handshakes: Mutex<HashMap<tokio::task::Id, Arc<Connection>>>,
     total: AtomicUsize,
     started: Instant,
     now: AtomicU64,
@@ -62,6 +59,8 @@ pub(super) enum Refused {
     MaxPerAddress,
     /// A PROXY protocol header was due, and did not come or is none.
     ProxyHeader,
+    /// It came to an address that is no listener's: has no place in the metrics, which are by listener.
+    NoListener,
 }
 
 impl Refused {
@@ -73,6 +72,7 @@ impl Refused {
             Refused::Max => "max",
             Refused::MaxPerAddress => "max_per_address",
             Refused::ProxyHeader => "proxy_header",
+            Refused::NoListener => "no_listener",
         }
     }
 }
@@ -96,6 +96,9 @@ impl Registry {
         let listeners = running.gateway.listeners.iter().map(|listener| {
             let label = listener.address.to_string();
             let open = metrics.open(&label, &refused, &closed);
+            if let Purpose::Tls(_) = listener.purpose {
+                metrics.expect_handshakes(&label);
+            }
             (label, open)
         });
         let listeners = listeners.collect();
@@ -105,7 +108,6 @@ impl Registry {
             listeners,
             connections: Default::default(),
             networks: Default::default(),
-            handshakes: Mutex::default(),
             total: AtomicUsize::new(0),
             started: Instant::now(),
             now: AtomicU64::new(0),
@@ -157,7 +159,8 @@ impl Registry {
                     .iter()
                     .position(|listener| is_it(listener.address))
             })
-            .unwrap_or_default();
+            // by another listener's rules it must not be served
+            .ok_or(Refused::NoListener)?;
         if self.total.fetch_add(1, Ordering::Relaxed) >= gateway.connections.max {
             self.total.fetch_sub(1, Ordering::Relaxed);
             self.refused(listener, Refused::Max);
@@ -206,40 +209,6 @@ impl Registry {
             .refused(self.label(listener), why.reason());
     }
 
-    /// From now on the connection can be found by the task that this is called in: OpenSSL knows of no descriptor.
-    pub(super) fn shake_hands(&self, connection: &Arc<Connection>) {
-        let running = self.live.current();
-        let listener = running.gateway.listeners.get(connection.listener);
-        let asks = listener.is_some_and(|listener| {
-            matches!(&listener.purpose, Purpose::Tls(policy) if policy.client_certificates.is_some())
-        });
-        if let Some(task) = tokio::task::try_id().filter(|_| asks)
-            && connection.task.set(task).is_ok()
-        {
-            self.handshakes.lock().insert(task, connection.clone());
-        }
-    }
-
-    /// Notes what the client of this task's connection is asked for.
-    pub(super) fn asked(&self, asked: &Arc<Asked>) {
-        if let Some(connection) =
-            tokio::task::try_id().and_then(|task| self.handshakes.lock().get(&task).cloned())
-        {
-            let _ = connection.asked.set(asked.clone());
-        }
-    }
-
-    /// What the client of this task's connection was asked for, once its handshake is over.
-    pub(super) fn was_asked(&self) -> Option<Arc<Asked>> {
-        let connection = self.handshakes.lock().remove(&tokio::task::try_id()?)?;
-        connection.asked.get().cloned()
-    }
-
-    /// The connection of a descriptor.
-    pub(super) fn find(&self, fd: RawFd) -> Option<Arc<Connection>> {
-        self.shard(fd).lock().get(&fd).cloned()
-    }
-
     /// The socket is about to be closed.
     pub(super) fn remove(&self, connection: &Connection) {
         self.shard(connection.fd).lock().remove(&connection.fd);
@@ -256,29 +225,21 @@ impl Registry {
                 }
             }
         }
-        if let Some(task) = connection.task.get() {
-            self.handshakes.lock().remove(task);
-        }
-        if connection.stage() == Stage::Handshake {
-            connection.end(Ended::HandshakeFailed);
-        }
-        if let Some(why) = connection.ended() {
-            let metrics = &self.telemetry.metrics.connections;
-            let label = self.label(connection.listener);
-            if why.is_refusal() {
-                let certificate = connection.asked.get().filter(|_| why == Ended::HandshakeFailed);
-                let reason = certificate.and_then(|asked| asked.why());
-                let reason = reason.map_or(why.reason(), |why| why.reason());
-                metrics.refused(label, reason);
-                let says = certificate.and_then(|asked| asked.says());
-                refusal::record_unmade(self, connection, reason, says);
-            } else {
-                metrics.closed(label, why.reason());
+        let metrics = &self.telemetry.metrics.connections;
+        let label = self.label(connection.listener);
+        match connection.ended() {
+            // who waits for the handshake tells what became of it
+            None | Some(Ended::HandshakeTimeout | Ended::HandshakeFailed) => {}
+            Some(why @ Ended::ProxyHeaderTimeout) => {
+                metrics.refused(label, why.reason());
+                refusal::record_unmade(self, connection, why.reason(), "");
             }
+            Some(why) => metrics.closed(label, why.reason()),
         }
     }
 
-    fn label(&self, listener: usize) -> &str {
+    /// What a listener is called in metrics and records: its address.
+    pub(super) fn label(&self, listener: usize) -> &str {
         self.listeners.get(listener).map_or("", |(label, _)| label)
     }
 

@@ -1,6 +1,7 @@
 //! TLS of a listener: versions, suites, the certificate by name, and the facts that requests are judged by.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -8,11 +9,10 @@ use http::HeaderValue;
 use openssl::error::ErrorStack;
 use openssl::pkey::Id;
 use openssl::ssl::{
-    AlpnError, NameType, SniError, SslAlert, SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode,
-    SslVersion, select_next_proto,
+    AlpnError, NameType, SniError, SslAcceptor, SslAcceptorBuilder, SslAlert, SslMethod, SslOptions, SslRef,
+    SslSessionCacheMode, SslVerifyMode, SslVersion, select_next_proto,
 };
 use pingora_core::listeners::TlsAccept;
-use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ext;
 
@@ -41,38 +41,42 @@ pub struct Secured {
     pub(crate) connection: OnceLock<Arc<Connection>>,
 }
 
-/// Looks everything up in the snapshot of the moment: a new certificate serves the next handshake.
-#[derive(Clone)]
-struct Handshakes {
-    registry: Arc<Registry>,
-    /// Index of the listener in the snapshot; a reload cannot change their order.
-    listener: usize,
+/// What the listener with this index serves by TLS. Looked up in the snapshot of the moment: a new certificate serves the
+/// next handshake. A reload cannot change the order of listeners.
+fn with_policy<T>(live: &Live, listener: usize, then: impl FnOnce(&TlsPolicy) -> T) -> Option<T> {
+    match &live.current().gateway.listeners.get(listener)?.purpose {
+        Purpose::Tls(policy) => Some(then(policy)),
+        Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
+    }
 }
 
-impl Handshakes {
-    fn with_policy<T>(&self, then: impl FnOnce(&TlsPolicy) -> T) -> Option<T> {
-        match &self
-            .registry
-            .live
-            .current()
-            .gateway
-            .listeners
-            .get(self.listener)?
-            .purpose
-        {
-            Purpose::Tls(policy) => Some(then(policy)),
-            Purpose::Plaintext(_) | Purpose::Redirect(_) => None,
+/// The gateway's side of one handshake.
+#[derive(Debug)]
+pub(super) struct Handshake<'a> {
+    registry: &'a Registry,
+    connection: &'a Connection,
+    /// It failed for a reason of ours.
+    is_unfit: AtomicBool,
+}
+
+impl<'a> Handshake<'a> {
+    pub(super) fn new(registry: &'a Registry, connection: &'a Connection) -> Handshake<'a> {
+        Handshake {
+            registry,
+            connection,
+            is_unfit: AtomicBool::new(false),
         }
     }
 
-    /// Whether a client that asks for this name is shown a certificate.
-    fn serves(&self, name: Option<&str>) -> bool {
-        self.with_policy(|policy| policy.certificates.choose(name).is_some())
-            .unwrap_or_default()
+    /// Whether what went wrong is our fault.
+    pub(super) fn is_unfit(&self) -> bool {
+        self.is_unfit.load(Ordering::Relaxed)
     }
-}
 
-impl Handshakes {
+    fn with_policy<T>(&self, then: impl FnOnce(&TlsPolicy) -> T) -> Option<T> {
+        with_policy(&self.registry.live, self.connection.listener, then)
+    }
+
     /// Asks for a certificate, by the truststore of the moment.
     fn ask(&self, ssl: &mut TlsRef) -> Result<(), ErrorStack> {
         let running = self.registry.live.current();
@@ -80,7 +84,7 @@ impl Handshakes {
         let gateway = &running.gateway;
         let asked = match gateway
             .listeners
-            .get(self.listener)
+            .get(self.connection.listener)
             .map(|listener| &listener.purpose)
         {
             Some(Purpose::Tls(policy)) => policy.client_certificates,
@@ -91,7 +95,7 @@ impl Handshakes {
             return Err(ErrorStack::get());
         };
         let asked = Asked::of(truststore, asked.is_required, ssl)?;
-        self.registry.asked(&asked);
+        let _ = self.connection.asked.set(asked);
         Ok(())
     }
 
@@ -107,7 +111,7 @@ impl Handshakes {
 }
 
 #[async_trait]
-impl TlsAccept for Handshakes {
+impl TlsAccept for Handshake<'_> {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = asked_name(ssl);
         if is_proof(ssl) {
@@ -115,6 +119,7 @@ impl TlsAccept for Handshakes {
                 .as_deref()
                 .and_then(|name| self.registry.live.challenges().tls(name));
             if let Some(Err(why)) = proof.map(|proof| show(ssl, &proof)) {
+                self.is_unfit.store(true, Ordering::Relaxed);
                 log::error!(target: "durward::tls", "proof for {name:?} cannot be used: {why}");
             }
             // nor is it asked for a certificate of its own: nothing is served on this connection
@@ -126,10 +131,12 @@ impl TlsAccept for Handshakes {
         });
         if let Some(Err(why)) = shown {
             // no certificate is shown, so the handshake fails
+            self.is_unfit.store(true, Ordering::Relaxed);
             log::error!(target: "durward::tls", "certificate for {name:?} cannot be used: {why}");
         }
         if let Err(why) = self.ask(ssl) {
             // nobody can be judged, so nobody gets in
+            self.is_unfit.store(true, Ordering::Relaxed);
             log::error!(target: "durward::tls", "client certificates cannot be asked for: {why}");
             ssl.set_verify_callback(
                 SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
@@ -144,9 +151,9 @@ impl TlsAccept for Handshakes {
             let shown = policy.certificates.choose(sni.as_deref());
             (policy.hsts.clone(), shown.map(|shown| shown.names().clone()))
         })?;
-        let certificate = self.registry.was_asked().and_then(|asked| {
+        let certificate = self.connection.asked.get().and_then(|asked| {
             let presented = asked.presented(ssl)?;
-            self.count(&asked, &presented);
+            self.count(asked, &presented);
             Some(Arc::new(presented))
         });
         let facts = TlsFacts {
@@ -156,11 +163,10 @@ impl TlsAccept for Handshakes {
                 .map(|cipher| cipher.name().to_owned())
                 .unwrap_or_default(),
             sni,
-            // whoever asked for a proof gets nothing else on this connection: no host is covered
-            names: names.filter(|_| !is_proof(ssl)).unwrap_or_default(),
+            names: names.unwrap_or_default(),
             group: group(ssl),
             certificate,
-            listener: Some(self.listener),
+            listener: Some(self.connection.listener),
         };
         Some(Arc::new(Secured {
             fields: tls_fields(&facts).into(),
@@ -176,7 +182,7 @@ fn asked_name(ssl: &TlsRef) -> Option<String> {
 }
 
 /// Whether a CA asks for the proof that a name is ours (RFC 8737). In TLS 1.3 the protocol is chosen before the certificate.
-fn is_proof(ssl: &SslRef) -> bool {
+pub(super) fn is_proof(ssl: &SslRef) -> bool {
     ssl.selected_alpn_protocol() == Some(challenge::ALPN)
 }
 
@@ -197,7 +203,9 @@ fn protocol<'a>(
     } else {
         b"\x08http/1.1"
     };
-    select_next_proto(ours, offered).ok_or(AlpnError::NOACK)
+    // who offers protocols, and none of ours, is told so (RFC 7301 section 3.2): their answers would be read as HTTP by
+    // something that speaks another protocol (ALPACA)
+    select_next_proto(ours, offered).ok_or(AlpnError::ALERT_FATAL)
 }
 
 /// Shown twice, once for each kind of key, the library takes what the client's offer allows: EC before RSA.
@@ -220,40 +228,34 @@ fn staple(ssl: &mut SslRef, live: &Live) -> Result<bool, ErrorStack> {
     Ok(true)
 }
 
-/// Settings for Pingora's listener, by index in the snapshot.
+/// What makes the gateway's end of each handshake of a listener, by its index in the snapshot.
 ///
 /// # Errors
 /// The TLS library does not take the suites or versions.
-pub fn settings(
-    registry: &Arc<Registry>,
-    listener: usize,
-    policy: &TlsPolicy,
-) -> pingora_core::Result<TlsSettings> {
-    let handshakes = Handshakes {
-        registry: registry.clone(),
-        listener,
-    };
-    let mut settings = TlsSettings::with_callbacks(Box::new(handshakes.clone()))?;
+pub fn acceptor(live: &Arc<Live>, listener: usize, policy: &TlsPolicy) -> Result<SslAcceptor, ErrorStack> {
+    let mut settings = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+    let names = live.clone();
     // having one also keeps the server name on resumed TLS 1.2 sessions, where OpenSSL otherwise forgets it
     settings.set_servername_callback(move |ssl, alert| {
-        if handshakes.serves(asked_name(ssl).as_deref()) {
+        let asked = asked_name(ssl);
+        let is_served = with_policy(&names, listener, |policy| {
+            policy.certificates.choose(asked.as_deref()).is_some()
+        });
+        if is_served.unwrap_or_default() {
             return Ok(());
         }
         *alert = SslAlert::UNRECOGNIZED_NAME;
         Err(SniError::ALERT_FATAL)
     });
-    let (challenges, http2) = (registry.live.clone(), policy.http2);
+    let (challenges, http2) = (live.clone(), policy.http2);
     settings.set_alpn_select_callback(move |ssl, offered| protocol(ssl, offered, http2, &challenges));
-    let staples = registry.live.clone();
-    harden(&mut settings, policy)
-        .and_then(|()| settings.set_status_callback(move |ssl| staple(ssl, &staples)))
-        .map_err(|why| {
-            pingora_core::Error::because(pingora_core::ErrorType::InternalError, "TLS settings", why)
-        })?;
-    Ok(settings)
+    let staples = live.clone();
+    settings.set_status_callback(move |ssl| staple(ssl, &staples))?;
+    harden(&mut settings, policy)?;
+    Ok(settings.build())
 }
 
-fn harden(settings: &mut TlsSettings, policy: &TlsPolicy) -> Result<(), ErrorStack> {
+fn harden(settings: &mut SslAcceptorBuilder, policy: &TlsPolicy) -> Result<(), ErrorStack> {
     let least = if policy.tls12 {
         SslVersion::TLS1_2
     } else {

@@ -13,6 +13,8 @@ pub type Fingerprint = [u8; 32];
 
 /// The organisation of every development certificate that we make ends so.
 pub const NOT_FOR_PRODUCTION: &str = "not for production";
+/// That of a CA which issues for tests, and for nothing else, begins so.
+const STAGING: &[u8] = b"(STAGING)";
 
 /// Identifies a certificate. All zeros for one that cannot be written as DER, which then equals no other.
 #[must_use]
@@ -71,17 +73,16 @@ pub fn is_self_issued(certificate: &X509Ref) -> bool {
         .is_ok_and(|order| order.is_eq())
 }
 
-/// Whether it, or who issued it, says that it is not for production.
+/// Whether it, or who issued it, says that it is not for production: it is of `durward tls dev-ca`, of the demo, or of Let's
+/// Encrypt's staging environment.
 #[must_use]
 pub fn is_for_development(certificate: &X509Ref) -> bool {
     [certificate.subject_name(), certificate.issuer_name()]
         .iter()
         .flat_map(|name| name.entries_by_nid(Nid::ORGANIZATIONNAME))
         .any(|organisation| {
-            organisation
-                .data()
-                .as_slice()
-                .ends_with(NOT_FOR_PRODUCTION.as_bytes())
+            let organisation = organisation.data().as_slice();
+            organisation.ends_with(NOT_FOR_PRODUCTION.as_bytes()) || organisation.starts_with(STAGING)
         })
 }
 

@@ -75,7 +75,7 @@ fn kind(session: &Session, response: &Parts, ctx: &RequestCtx) -> Option<Kind> {
         .is_some_and(|start| start.eq_ignore_ascii_case(EVENTS));
     match (ends, is_events) {
         (false, true) => Some(Kind::Events),
-        (false, false) if ctx.leave_until.is_some() || Recall::of(ctx).is_some() => Some(Kind::Open),
+        (false, false) if ctx.leave_until.is_some() || Recall::is_possible(ctx) => Some(Kind::Open),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Ends what would outlive its leave: WebSockets, event streams, and other answers without an end in sight.
 //!
-//! A token admits until it expires or is taken back, and what it admitted ends then (U25, M11). WebSockets also end when nothing is said for
-//! too long, or after the longest time that their route grants; they and event streams end when the process does.
+//! A token admits until it expires or is taken back, and what it admitted ends then (U25, M11); so it is with the client
+//! certificate of a connection (U20). WebSockets also end when nothing is said for too long, or after the longest time that their route grants; they and event streams end when the process does.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::frames::{Frames, close};
 use super::recall::Recall;
 use super::upstream::DEADLINE;
+use crate::gates::authn::AuthnError;
 
 /// What has been ended on purpose.
 pub(super) const ENDED: ErrorType = ErrorType::Custom("Ended");
@@ -55,6 +56,8 @@ pub(super) enum End {
     TokenExpired,
     /// The credential that admitted it was taken back.
     Revoked,
+    /// The client certificate of the connection is no longer good.
+    Certificate(AuthnError),
     /// Nobody said anything.
     Idle,
     /// It lasted as long as it may.
@@ -71,16 +74,25 @@ impl End {
             End::Upstream => "upstream",
             End::TokenExpired => "token_expired",
             End::Revoked => "revoked",
+            End::Certificate(why) => why.reason(),
             End::Idle => "idle",
             End::Total => "total",
             End::Draining => "draining",
         }
     }
 
+    /// What the client is told: no more than the answer to a request would say.
+    fn told(self) -> &'static str {
+        match self {
+            End::Certificate(why) => why.public_code(),
+            other => other.as_str(),
+        }
+    }
+
     /// Code of the Close frame (RFC 6455 section 7.4.1): 1008 for a policy, 1001 for going away.
     fn code(self) -> u16 {
         match self {
-            End::TokenExpired | End::Revoked => 1008,
+            End::TokenExpired | End::Revoked | End::Certificate(_) => 1008,
             _ => 1001,
         }
     }
@@ -150,7 +162,7 @@ impl Tether {
         self
     }
 
-    /// Ends it when the credential that admitted it is taken back.
+    /// Ends it when what admitted it is taken back.
     pub(super) fn recall(mut self, recall: Option<Recall>) -> Tether {
         self.recall = recall;
         self
@@ -195,7 +207,7 @@ impl Tether {
         tokio::select! {
             why = time => why,
             why = process => why,
-            () = recall => End::Revoked,
+            why = recall => why,
         }
     }
 
@@ -246,7 +258,7 @@ impl Tether {
                     self.step = Step::HearClient(Instant::now() + GOODBYE);
                     if self.from_upstream.is_between() {
                         let goodbye =
-                            HttpTask::UpgradedBody(Some(close(why.code(), why.as_str(), false)), false);
+                            HttpTask::UpgradedBody(Some(close(why.code(), why.told(), false)), false);
                         let _ = timeout(GOODBYE, client.response_duplex_vec(vec![goodbye])).await;
                     }
                 }
@@ -268,7 +280,7 @@ impl Tether {
                 }
                 Step::TellUpstream => {
                     self.step = Step::Done;
-                    return Ok(Some(close(why.code(), why.as_str(), true)));
+                    return Ok(Some(close(why.code(), why.told(), true)));
                 }
                 Step::Done => return Ok(None),
             }
@@ -281,17 +293,12 @@ impl Tether {
             return client.response_duplex_vec(tasks).await;
         }
         let is_late = self.until.is_some_and(|(until, _)| until <= Instant::now());
-        let is_recalled = self.recall.as_ref().is_some_and(Recall::is_over);
-        if is_late || is_recalled || self.end.is_some() {
+        let recalled = self.recall.as_ref().and_then(Recall::is_over);
+        if is_late || recalled.is_some() || self.end.is_some() {
             // what is said to the client now, `read` says
             return match self.kind {
                 Kind::Open => {
-                    let why = if is_recalled {
-                        Some(End::Revoked)
-                    } else {
-                        self.until.map(|(_, why)| why)
-                    };
-                    self.end = self.end.or(why);
+                    self.end = self.end.or(recalled).or(self.until.map(|(_, why)| why));
                     Err(self.cut())
                 }
                 _ => Ok(tasks.iter().any(HttpTask::is_end)),

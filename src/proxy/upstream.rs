@@ -317,6 +317,9 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
 
 /// What admitted the request has come to its end, or was taken back, while it was under way.
 fn outlived(ctx: &RequestCtx) -> Denial {
+    if let Some(End::Certificate(why)) = ctx.place.ended {
+        return Denial::Unauthenticated(why, Schemes::CERTIFICATE);
+    }
     let client = match ctx.admitted().map(Admitted::identity) {
         Some(Identity::Client(client)) => client,
         Some(Identity::Anonymous) | None => return Denial::Internal,

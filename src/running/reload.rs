@@ -3,6 +3,7 @@
 //! The new file is compiled as a whole before anything changes. If it is not good, or changes what a running process
 //! cannot change, the old one keeps running and says so.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,8 +20,39 @@ pub struct Watched {
     file: PathBuf,
     /// Of everything that was read when it was last compiled.
     fingerprint: Fingerprint,
+    /// As the files were at the last glance, and when their contents were last looked at.
+    seen: Stamps,
+    looked: Stamps,
+    /// Glances since then.
+    glances: u32,
     keeper: Arc<Keeper>,
 }
+
+/// What changes as soon as somebody writes to one of some files, or puts another in its place.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Stamps(Vec<Option<Stamp>>);
+
+/// Device, inode, when it was written to (seconds and nanoseconds), bytes.
+type Stamp = (u64, u64, i64, i64, u64);
+
+impl Stamps {
+    fn of(fingerprint: &Fingerprint) -> Stamps {
+        let stamp = |file: &Path| {
+            let meta = std::fs::metadata(file).ok()?;
+            Some((
+                meta.dev(),
+                meta.ino(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                meta.size(),
+            ))
+        };
+        Stamps(fingerprint.0.iter().map(|(file, _)| stamp(file)).collect())
+    }
+}
+
+/// Glances after which contents are looked at in any case: clocks of file systems are coarse, and secrets are no files.
+const MOST_GLANCES: u32 = 8;
 
 /// Identifies the contents of some files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +81,27 @@ impl Watched {
         );
         Watched {
             file,
+            looked: Stamps::of(&fingerprint),
             fingerprint,
+            seen: Stamps::default(),
+            glances: 0,
             keeper,
         }
+    }
+
+    /// To be asked several times a second: whether it is time for [`has_changed`](Self::has_changed). It is when a file was
+    /// touched, and no longer is: several that are replaced one after the other are taken over together.
+    pub fn is_due(&mut self) -> bool {
+        let now = Stamps::of(&self.fingerprint);
+        let is_touched = now != self.looked && now == self.seen;
+        self.glances += 1;
+        self.seen = now;
+        if is_touched || self.glances >= MOST_GLANCES {
+            self.glances = 0;
+            self.looked = self.seen.clone();
+            return true;
+        }
+        false
     }
 
     /// Who keeps its secrets.

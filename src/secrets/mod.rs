@@ -209,11 +209,27 @@ impl Sources {
         Ok(path)
     }
 
-    /// Whether others than its owner can read a file.
+    /// Who can read or write a file; its owner, where it is not there.
     #[must_use]
-    pub fn is_readable_by_others(&self, path: &Path) -> bool {
-        std::fs::metadata(self.path(path)).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+    pub fn readers(&self, path: &Path) -> Readers {
+        let mode = std::fs::metadata(self.path(path)).map_or(0, |meta| meta.permissions().mode());
+        match (mode & 0o070, mode & 0o007) {
+            (0, 0) => Readers::Owner,
+            (_, 0) => Readers::Group,
+            _ => Readers::Everybody,
+        }
     }
+}
+
+/// Who can get at a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Nobody else.
+    Owner,
+    /// Its group, too.
+    Group,
+    /// Every user of the machine.
+    Everybody,
 }
 
 impl Lookup for Sources {

@@ -82,7 +82,7 @@ impl BackgroundService for Rotation {
     }
 }
 
-/// Tells of repeated refusals.
+/// Tells of repeated refusals, and of handshakes that fail again and again.
 pub(super) struct Summaries {
     pub(super) telemetry: Arc<Telemetry>,
 }
@@ -94,7 +94,10 @@ const SUMMARIES: Duration = Duration::from_millis(500);
 impl BackgroundService for Summaries {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let Telemetry {
-            refusals, records, ..
+            refusals,
+            handshakes,
+            records,
+            ..
         } = &*self.telemetry;
         if refusals.interval().is_none() {
             return;
@@ -102,7 +105,11 @@ impl BackgroundService for Summaries {
         // the end of the process tells what is left
         loop {
             tokio::select! {
-                () = tokio::time::sleep(SUMMARIES) => refusals.tell(UnixTime::of_system(), records),
+                () = tokio::time::sleep(SUMMARIES) => {
+                    let now = UnixTime::of_system();
+                    refusals.tell(now, records);
+                    handshakes.tell(now, records);
+                }
                 _ = shutdown.changed() => return,
             }
         }
@@ -115,8 +122,8 @@ pub(super) struct Reloads {
     pub(super) watched: Mutex<Watched>,
 }
 
-/// Time between two looks at the files.
-const LOOK: Duration = Duration::from_secs(2);
+/// Time between two glances at the files: what is taken back in one of them is to count within a second.
+const GLANCE: Duration = Duration::from_millis(250);
 
 #[async_trait]
 impl BackgroundService for Reloads {
@@ -131,9 +138,9 @@ impl BackgroundService for Reloads {
         loop {
             tokio::select! {
                 _ = hangup.recv() => self.watched.lock().reload(&self.live),
-                () = tokio::time::sleep(LOOK) => {
+                () = tokio::time::sleep(GLANCE) => {
                     let mut watched = self.watched.lock();
-                    if watched.has_changed() {
+                    if watched.is_due() && watched.has_changed() {
                         watched.reload(&self.live);
                     }
                 }

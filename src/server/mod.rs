@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pingora_core::apps::HttpServerOptions;
-use pingora_core::listeners::{L4BufferSettings, ListenerConfig, Listeners};
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
@@ -36,7 +36,7 @@ use state::StateDir;
 use crate::admin::Admin;
 use crate::gates::authn::crypto;
 use crate::gateway::{Gateway, Purpose};
-use crate::listener::door::{BeforeTls, Door};
+use crate::listener::door::Door;
 use crate::listener::registry::{Registry, Watchdog};
 use crate::listener::tls;
 use crate::proxy::Durward;
@@ -191,20 +191,22 @@ fn add_listeners(
     http.server_options = Some(options);
     http.h2_options = Some(http2_options(&running.gateway));
     let registry = Arc::new(Registry::new(live.clone(), telemetry.clone()));
-    let mut listeners = Listeners::new();
-    listeners.set_pre_tls_callback(Arc::new(BeforeTls(registry.clone())));
-    let door = Door::new(http, registry.clone());
-    let mut proxy = Service::with_listeners("proxy".to_owned(), listeners, door);
+    let acceptors = running.gateway.listeners.iter().enumerate();
+    let acceptors = acceptors.map(|(index, listener)| match &listener.purpose {
+        Purpose::Tls(policy) => tls::acceptor(live, index, policy).map(Some),
+        Purpose::Plaintext(_) | Purpose::Redirect(_) => Ok(None),
+    });
+    let acceptors = acceptors
+        .collect::<Result<_, _>>()
+        .map_err(|why| Error::because(ErrorType::InternalError, "TLS settings", why))?;
+    let mut proxy = Service::new("proxy".to_owned(), Door::new(http, registry.clone(), acceptors));
     let mut proxies = false;
-    for (index, listener) in running.gateway.listeners.iter().enumerate() {
+    for listener in &running.gateway.listeners {
         let address = listener.address.to_string();
         let socket = ListenerConfig::tcp(&address).l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
         match &listener.purpose {
-            Purpose::Tls(policy) => {
-                proxy.add_listener(socket.tls(tls::settings(&registry, index, policy)?));
-                proxies = true;
-            }
-            Purpose::Plaintext(_) => {
+            // the door does the handshake
+            Purpose::Tls(_) | Purpose::Plaintext(_) => {
                 proxy.add_listener(socket);
                 proxies = true;
             }
@@ -216,7 +218,7 @@ fn add_listeners(
                 };
                 let mut service = Service::new(
                     format!("redirect {address}"),
-                    Door::new(redirect, registry.clone()),
+                    Door::new(redirect, registry.clone(), Box::default()),
                 );
                 service.threads = Some(1);
                 service.add_listener(socket);

@@ -2,12 +2,15 @@
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::pki::handshake::Failure;
+
 /// Metrics of connections, by listener.
 #[derive(Debug)]
 pub struct ConnectionMetrics {
     open: IntGaugeVec,
     refused: IntCounterVec,
     closed: IntCounterVec,
+    handshakes: IntCounterVec,
 }
 
 impl ConnectionMetrics {
@@ -33,10 +36,18 @@ impl ConnectionMetrics {
                 ),
                 &["listener", "reason"],
             )?,
+            handshakes: IntCounterVec::new(
+                Opts::new(
+                    "durward_tls_handshake_failures_total",
+                    "TLS handshakes with clients that failed, by what is wrong and the alert that was sent or received.",
+                ),
+                &["listener", "failure", "alert"],
+            )?,
         };
         registry.register(Box::new(metrics.open.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.closed.clone()))?;
+        registry.register(Box::new(metrics.handshakes.clone()))?;
         Ok(metrics)
     }
 
@@ -60,5 +71,21 @@ impl ConnectionMetrics {
     /// A connection was closed by us.
     pub fn closed(&self, listener: &str, reason: &str) {
         self.closed.with_label_values(&[listener, reason]).inc();
+    }
+
+    /// From now on a listener with TLS has a series for each failure that comes without an alert.
+    pub fn expect_handshakes(&self, listener: &str) {
+        use Failure::{Closed, NotTls, PlainHttp, Timeout};
+        for failure in [Closed, NotTls, PlainHttp, Timeout] {
+            self.handshakes
+                .with_label_values(&[listener, failure.reason(), "none"]);
+        }
+    }
+
+    /// A handshake failed; both words are of fixed lists.
+    pub fn handshake_failed(&self, listener: &str, failure: &'static str, alert: &'static str) {
+        self.handshakes
+            .with_label_values(&[listener, failure, alert])
+            .inc();
     }
 }

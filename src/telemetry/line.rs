@@ -71,6 +71,12 @@ impl<'a> Object<'a> {
         self.line.push(b']');
     }
 
+    pub(crate) fn texts_unless_empty(&mut self, field: &'static str, values: &[Box<str>]) {
+        if !values.is_empty() {
+            self.texts(field, values);
+        }
+    }
+
     pub(crate) fn number(&mut self, field: &'static str, value: u64) {
         self.raw(field);
         number(self.line, value);

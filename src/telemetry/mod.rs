@@ -2,6 +2,7 @@
 
 pub mod connections;
 pub mod expiry;
+pub mod handshakes;
 pub mod labels;
 pub(crate) mod line;
 pub mod meters;
@@ -15,6 +16,7 @@ pub mod writer;
 use std::io;
 use std::time::{Duration, Instant};
 
+use handshakes::Handshakes;
 use metrics::Metrics;
 use refusals::Refusals;
 use writer::Writer;
@@ -34,6 +36,8 @@ pub struct Telemetry {
     pub records: Writer,
     /// Refusals that are counted instead of recorded one by one.
     pub refusals: Refusals,
+    /// Handshakes that failed, the same way.
+    pub handshakes: Handshakes,
 }
 
 impl Telemetry {
@@ -47,6 +51,7 @@ impl Telemetry {
             records: Writer::start(records)
                 .map_err(|why| io::Error::new(why.kind(), format!("records cannot be written: {why}")))?,
             refusals: Refusals::new(records.summary_interval)?,
+            handshakes: Handshakes::new(records.summary_interval),
         })
     }
 
@@ -54,7 +59,9 @@ impl Telemetry {
     pub fn finish(&self) {
         let end = Instant::now() + LAST;
         let left = loop {
-            match self.refusals.finish(UnixTime::of_system(), &self.records) {
+            let now = UnixTime::of_system();
+            let left = self.refusals.finish(now, &self.records) + self.handshakes.finish(now, &self.records);
+            match left {
                 0 => break 0,
                 left if Instant::now() > end => break left,
                 _ => std::thread::sleep(Duration::from_millis(20)),

@@ -11,6 +11,8 @@ use super::line::{self, Object, field};
 use crate::clock::UnixTime;
 use crate::gates::authn::certificate::{Says, text};
 use crate::identity::Client;
+use crate::pki::client_hello::Offer;
+use crate::pki::handshake::Judged;
 use crate::request::TlsFacts;
 
 /// One line. Borrowed: it lives only while it is written.
@@ -165,10 +167,43 @@ pub fn tls_fields(facts: &TlsFacts) -> Box<str> {
     })
 }
 
-/// How records tell of a client's certificate that was refused in the handshake.
+/// How records tell of a handshake that failed: where, what is wrong and what to look at, the alert and whose it was, what
+/// the client offered, and its certificate where that is why.
 #[must_use]
-pub fn certificate_fields(says: &Says) -> Box<str> {
-    fields(|object| write_certificate(object, says))
+pub fn handshake_fields(listener: &str, judged: Judged, offer: &Offer, says: Option<&Says>) -> Box<str> {
+    let Judged { failure, alert } = judged;
+    let Offer {
+        name,
+        versions,
+        suites,
+        groups,
+        signature_algorithms,
+        protocols,
+    } = offer;
+    fields(|object| {
+        object.text(field!("durward.listener"), listener);
+        object.text(field!("durward.tls.failure"), failure.reason());
+        object.text(
+            field!("error.message"),
+            &format!("{}: {}", failure.says(), failure.help()),
+        );
+        if let Some((alert, sender)) = alert {
+            object.text(field!("durward.tls.alert"), alert.name());
+            object.text(field!("durward.tls.alert.sender"), sender.as_str());
+        }
+        object.text_if(field!("tls.client.server_name"), name.as_deref());
+        object.texts_unless_empty(field!("tls.client.supported_ciphers"), suites);
+        object.texts_unless_empty(field!("durward.tls.offer.versions"), versions);
+        object.texts_unless_empty(field!("durward.tls.offer.groups"), groups);
+        object.texts_unless_empty(
+            field!("durward.tls.offer.signature_algorithms"),
+            signature_algorithms,
+        );
+        object.texts_unless_empty(field!("durward.tls.offer.protocols"), protocols);
+        if let Some(says) = says {
+            write_certificate(object, says);
+        }
+    })
 }
 
 fn write_certificate(object: &mut Object<'_>, says: &Says) {

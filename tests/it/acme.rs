@@ -13,6 +13,7 @@ use crate::config_keys::acme::SEAL;
 use crate::config_keys::acme::{ordering, stored};
 use crate::support::ca::Ca;
 use crate::support::gateway::check;
+use crate::support::pki::authority;
 use crate::support::{Authority, Client, Folder, Gateway, eventually, free_address};
 
 const RESPOND: &str = "routes:\n\
@@ -302,6 +303,36 @@ fn a_certificate_is_renewed_over_tls_alone_and_no_handshake_and_no_request_is_lo
             .messages()
             .contains("certificate for api.example: issued, good until")
     );
+}
+
+// S15, S30: a CA has no certificate of a client, and needs none for its question
+#[test]
+fn a_certificate_is_ordered_over_tls_where_clients_need_certificates() {
+    let ports = Ports::new();
+    let pebble = Pebble::start(&ports, "");
+    let required = "client_certificates: { mode: required, trust: partners }";
+    let gateway = pebble
+        .gateway(&ports, "api.example", "    challenge: tls-alpn-01\n")
+        .replacing(
+            "names: [api.example] }] }",
+            &format!("names: [api.example] }}], {required} }}"),
+        )
+        .replacing(
+            "version: 1\n",
+            "version: 1\ntruststores: { partners: { ca: [partners.pem] } }\n",
+        )
+        .file("partners.pem", authority("partners").root().pem())
+        .start();
+    let root = pebble.root();
+    eventually("the certificate", || shown(ports.https, "api.example", &root));
+    // without one, that is all there is to see
+    let mut connection = Client::new(ports.https)
+        .tls(&gateway.authority, |settings| {
+            settings.set_verify(SslVerifyMode::NONE)
+        })
+        .connect();
+    connection.write("GET /ok HTTP/1.1\r\nHost: api.example\r\n\r\n");
+    assert!(connection.rest().is_empty());
 }
 
 // S15

@@ -16,13 +16,13 @@ const RESPOND: &str = "routes:\n\
     \x20   respond: 200\n";
 
 /// `openssl ocsp` behind a server on loopback: by itself it would listen everywhere.
-struct Responder {
+pub struct Responder {
     origin: Origin,
     folder: Arc<Folder>,
 }
 
 impl Responder {
-    fn start(authority: &Authority) -> Responder {
+    pub fn start(authority: &Authority) -> Responder {
         let folder = Arc::new(Folder::new());
         folder.write("ca.crt", authority.pem());
         folder.write("ca.key", authority.key_pem());
@@ -51,7 +51,7 @@ impl Responder {
     }
 
     /// What it answers about this certificate from now on: `V` good, `R` revoked.
-    fn knows(&self, certificate: &[u8], status: char) {
+    pub fn knows(&self, certificate: &[u8], status: char) {
         let serial = X509::from_pem(certificate)
             .unwrap()
             .serial_number()
@@ -65,13 +65,13 @@ impl Responder {
         self.folder.write("index", line);
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/", self.origin.address)
     }
 }
 
 /// The staple that a client is shown.
-fn stapled(gateway: &Gateway) -> Option<Vec<u8>> {
+pub fn stapled(gateway: &Gateway) -> Option<Vec<u8>> {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
     builder
         .cert_store_mut()

@@ -239,7 +239,7 @@ fn a_probe_says_in_words_why_clients_stay_away() {
     };
     says(
         &["--sni", "nobody.example"],
-        "the server has no certificate for `nobody.example`",
+        "no certificate for the name that the client asks for, and no default: `nobody.example`",
     );
     says(
         &["--sni", "api.example", "--max-version", "1.1"],

@@ -6,6 +6,7 @@ use openssl::x509::X509;
 
 use crate::pki::facts;
 use crate::pki::flaws::Distrust;
+use crate::pki::handshake::Failure;
 use crate::request::covers;
 
 /// Something that keeps clients away, and what to do about it.
@@ -50,13 +51,16 @@ pub(super) fn of_handshake(words: &str, received: &[u8], name: &str) -> Advice {
     }
     if says(&["unrecognized name"]) {
         return advice(
-            format!("the server has no certificate for `{name}`, and no default (alert unrecognized_name)"),
+            format!(
+                "{}: `{name}` (alert unrecognized_name)",
+                Failure::NoCertificate.says()
+            ),
             "ask for one of its names with `--sni`, or add a certificate for this one",
         );
     }
     if says(&["alert protocol version", "unsupported protocol"]) {
         return advice(
-            "no common version of TLS (alert protocol_version)",
+            format!("{} (alert protocol_version)", Failure::NoCommonVersion.says()),
             "the server takes newer versions only: upgrade the client, or see `tls.profile` and `tls.min_version`",
         );
     }
@@ -71,9 +75,24 @@ pub(super) fn of_handshake(words: &str, received: &[u8], name: &str) -> Advice {
             "connect with a certificate of a CA that the server trusts",
         );
     }
+    if says(&["alert no application protocol"]) {
+        return advice(
+            format!(
+                "{} (alert no_application_protocol)",
+                Failure::NoCommonProtocol.says()
+            ),
+            "the server speaks neither `h2` nor `http/1.1`, or waits for a proof of a CA (`acme-tls/1`)",
+        );
+    }
     if says(&["handshake failure", "insufficient security", "no shared cipher"]) {
         return advice(
-            "no common cipher suite, group or kind of certificate (alert handshake_failure)",
+            // one alert for the three
+            format!(
+                "{}, {}, or {} (alert handshake_failure)",
+                Failure::NoCommonSuite.says(),
+                Failure::NoCommonGroup.says(),
+                Failure::NoCommonSignature.says()
+            ),
             "compare what the client offers with `tls.ciphers` and `tls.ciphersuites`; clients without EC need an RSA \
              certificate beside. Or there is no certificate yet",
         );
@@ -102,12 +121,12 @@ pub(super) fn of_handshake(words: &str, received: &[u8], name: &str) -> Advice {
         "WouldBlock",
     ]) {
         return advice(
-            "the handshake was not finished in time",
+            Failure::Timeout.says(),
             "the server is overloaded, or something on the way holds packets back",
         );
     }
     advice(
-        format!("the handshake failed: {words}"),
+        format!("{}: {words}", Failure::Other.says()),
         "see what the server logged",
     )
 }
@@ -176,7 +195,7 @@ mod tests {
             (
                 "tlsv1 unrecognized name",
                 b"\x15",
-                "no certificate for `a.example`",
+                "no certificate for the name that the client asks for, and no default: `a.example`",
             ),
             ("tlsv13 alert certificate required", b"\x15", "client certificate"),
             ("wrong version number", b"HTTP/1.1 400", "plain HTTP"),

@@ -1,6 +1,8 @@
 //! Which group a server chose for the exchange of keys: read off its own bytes, since the binding of the TLS library does
 //! not say (RFC 8446 section 4.2.8, RFC 8422 section 5.4).
 
+use crate::pki::iana;
+
 /// Name of the group; `None` where there was none, or it came encrypted.
 pub(super) fn group(received: &[u8]) -> Option<String> {
     let handshake = handshake(received);
@@ -15,7 +17,7 @@ pub(super) fn group(received: &[u8]) -> Option<String> {
         }
         rest = next;
     }
-    found.map(name)
+    found.map(iana::group)
 }
 
 /// The handshake messages in the records that are not encrypted.
@@ -65,22 +67,4 @@ fn key_share(hello: &[u8]) -> Option<u16> {
 
 fn number(bytes: &[u8]) -> Option<u16> {
     <[u8; 2]>::try_from(bytes).ok().map(u16::from_be_bytes)
-}
-
-/// By the registry of IANA.
-fn name(group: u16) -> String {
-    match group {
-        23 => "secp256r1",
-        24 => "secp384r1",
-        25 => "secp521r1",
-        29 => "x25519",
-        30 => "x448",
-        0x0100 => "ffdhe2048",
-        0x0101 => "ffdhe3072",
-        0x11eb => "SecP256r1MLKEM768",
-        0x11ec => "X25519MLKEM768",
-        0x11ed => "SecP384r1MLKEM1024",
-        other => return format!("{other:#06x}"),
-    }
-    .to_owned()
 }

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use http::Uri;
 
 use super::findings::Findings;
 use super::key_sets::{authorities, url_of};
@@ -19,6 +20,7 @@ use crate::config::scalar::Text;
 use crate::config::{self, AcmeChallenge};
 use crate::gateway::certificates::Slot;
 use crate::gateway::{Listener, Purpose};
+use crate::pki::facts;
 
 /// Usual for certificates of 90 days: a month is left for whatever goes wrong.
 const RENEW_AFTER_PERCENT: u8 = 67;
@@ -70,6 +72,15 @@ fn account(
     let directory = findings
         .text(&at_directory, directory)
         .and_then(|url| url_of(&at_directory, &url, findings));
+    if let Some(directory) = &directory
+        && is_staging(directory)
+    {
+        findings.unfit(
+            &at_directory,
+            "certificates of this directory are for tests: no client believes them",
+            "name the CA's directory for real certificates",
+        );
+    }
     let ca = authorities(&at.key("ca"), ca.as_ref(), findings);
     let at_contact = at.key("contact");
     let mut contacts = Vec::new();
@@ -96,6 +107,13 @@ fn account(
         true => Vec::new(),
         false => findings.sources().sealing_keys(),
     };
+    if *plain_storage {
+        findings.unfit(
+            &at.key("plain_storage"),
+            "private keys are kept in the clear",
+            "name a key in `secrets.sealing_keys` (`durward seal --new-key` makes one), and leave `plain_storage` out",
+        );
+    }
     if keys.is_empty() && !plain_storage {
         findings.incomplete(
             &at_storage,
@@ -197,7 +215,17 @@ pub(super) fn slot(
     }
     let account = account.as_ref()?;
     let stored = match account.storage.load(&written) {
-        Ok(stored) => stored,
+        Ok(stored) => {
+            let chain = stored.iter().flat_map(|stored| &stored.chain);
+            if chain.clone().any(|one| facts::is_for_development(one)) {
+                findings.unfit(
+                    at,
+                    "the certificate that was issued before is one for tests",
+                    "remove it from `storage`: another one is issued",
+                );
+            }
+            stored
+        }
         Err(why) => {
             findings.error(
                 at,
@@ -208,6 +236,13 @@ pub(super) fn slot(
         }
     };
     Some(Arc::new(Slot::managed(written.into(), account.clone(), stored)))
+}
+
+/// Whether it is one of the directories that large CAs have for tests: of Let's Encrypt, Google Trust Services, Buypass.
+fn is_staging(directory: &Uri) -> bool {
+    let host = directory.host().unwrap_or_default();
+    let has_word = |asked: &str| host.split(['.', '-']).any(|word| word == asked);
+    has_word("staging") || host.ends_with(".test-api.pki.goog") || host.starts_with("api.test4.buypass.")
 }
 
 fn is_host(name: &str) -> bool {

@@ -14,6 +14,7 @@ use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::gateway::CertifiedKey;
 use crate::gateway::certificates::{Slot, stand_in, stands_in};
+use crate::pki::facts;
 use crate::pki::flaws::{self, Distrust, Flaw};
 
 /// An entry of `certificates`.
@@ -126,7 +127,16 @@ fn stranger(at: &ConfigPath, dir: &Text, chain: &[X509], findings: &mut Findings
 /// All certificates of a PEM text; at least one.
 pub(super) fn certificates(at: &ConfigPath, pem: &str, findings: &mut Findings<'_>) -> Option<Vec<X509>> {
     match X509::stack_from_pem(pem.as_bytes()) {
-        Ok(chain) if !chain.is_empty() => Some(chain),
+        Ok(chain) if !chain.is_empty() => {
+            if let Some(one) = chain.iter().find(|one| facts::is_for_development(one)) {
+                findings.unfit(
+                    at,
+                    format!("the certificate of {} is for development", facts::name(one.subject_name())),
+                    "get one from a CA (`durward tls csr`, or `acme`); whoever has a development CA can be any server",
+                );
+            }
+            Some(chain)
+        }
         Ok(_) => {
             findings.error(
                 at,
@@ -143,13 +153,7 @@ pub(super) fn certificates(at: &ConfigPath, pem: &str, findings: &mut Findings<'
 }
 
 pub(super) fn key_file(at: &ConfigPath, name: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
-    if findings.sources().is_readable_by_others(Path::new(name)) {
-        findings.warning(
-            at,
-            "the private key can be read by others than its owner",
-            "chmod 600 the file",
-        );
-    }
+    findings.private_file(at, Path::new(name), "the private key");
     let pem = findings.read(at, name)?;
     private_key(at, &pem, findings)
 }

@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::Profile;
 use crate::config::fault::Fault;
 use crate::config::nearest;
 use crate::config::path::ConfigPath;
 use crate::config::positions::Positions;
 use crate::config::scalar::{Lookup, Secret, Span, Text, Unresolved};
-use crate::secrets::Sources;
+use crate::secrets::{Readers, Sources};
 
 /// Stands for a secret that nobody was asked for. What is compiled with it is never run.
 pub(super) const NOT_ASKED: &str = "[not asked]";
@@ -21,6 +22,7 @@ pub(super) struct Findings<'a> {
     removed: &'a [String],
     sources: &'a Sources,
     faults: Vec<Fault>,
+    profile: Profile,
 }
 
 impl<'a> Findings<'a> {
@@ -30,6 +32,37 @@ impl<'a> Findings<'a> {
             removed,
             sources,
             faults: Vec::new(),
+            profile: Profile::default(),
+        }
+    }
+
+    /// From now on what is found is judged by this profile.
+    pub(super) fn judge_by(&mut self, profile: Profile) {
+        self.profile = profile;
+    }
+
+    /// Something that is only for trying out: an error where the gateway is to serve for real.
+    pub(super) fn unfit(&mut self, at: &ConfigPath, message: impl Into<String>, help: impl Into<String>) {
+        if self.profile == Profile::Production {
+            let message: String = message.into();
+            self.error(at, format!("not for profile `production`: {message}"), help);
+        }
+    }
+
+    /// A file with a secret: only its owner is to read it, in production its group at most.
+    pub(super) fn private_file(&mut self, at: &ConfigPath, file: &Path, what: &str) {
+        match self.sources.readers(file) {
+            Readers::Owner => {}
+            Readers::Everybody if self.profile == Profile::Production => self.unfit(
+                at,
+                format!("{what} can be read by everybody on this machine"),
+                "chmod 600 the file; 640 where the gateway reads it by its group",
+            ),
+            Readers::Group | Readers::Everybody => self.warning(
+                at,
+                format!("{what} can be read by others than its owner"),
+                "chmod 600 the file",
+            ),
         }
     }
 
@@ -113,10 +146,7 @@ impl<'a> Findings<'a> {
     /// A secret; never shown. [`NOT_ASKED`] where it is in a store that is not asked now.
     pub(super) fn secret(&mut self, at: &ConfigPath, secret: &Secret) -> Option<String> {
         for file in secret.files() {
-            if self.sources.is_readable_by_others(file) {
-                let message = format!("{} can be read by others than its owner", file.display());
-                self.warning(at, message, "chmod 600 the file");
-            }
+            self.private_file(at, file, &file.display().to_string());
         }
         match secret.resolve(self.sources) {
             Ok(secret) => Some(secret),

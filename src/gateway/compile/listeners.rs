@@ -20,6 +20,7 @@ use crate::gates::authn::certificate::Truststore;
 use crate::gateway::certificates::{Certificates, Fallback, Slot};
 use crate::gateway::router::HostPattern;
 use crate::gateway::{ClientCertificates, Listener, Purpose, Route, TlsPolicy};
+use crate::pki::facts;
 
 /// AEAD with forward secrecy, nothing else (S5).
 const TLS12_CIPHERS: [&str; 6] = [
@@ -79,7 +80,9 @@ pub(super) fn compile(
                     let at = at.key("client_certificates");
                     client_certificates(&at, asked, truststores, declared, findings)
                 });
-                Purpose::Tls(Box::new(tls_policy(&at, tls, asked, accounts, findings)?))
+                let is_public = address.is_some_and(|address| !address.ip().is_loopback());
+                let policy = tls_policy(&at, tls, asked, is_public, accounts, findings)?;
+                Purpose::Tls(Box::new(policy))
             }
             (None, Some(redirect), None) => {
                 Purpose::Redirect(redirect_port(&at.key("redirect_https"), redirect, findings)?)
@@ -189,6 +192,7 @@ fn tls_policy(
     at: &ConfigPath,
     tls: &config::Tls,
     client_certificates: Option<ClientCertificates>,
+    is_public: bool,
     accounts: &Accounts,
     findings: &mut Findings<'_>,
 ) -> Option<TlsPolicy> {
@@ -239,7 +243,20 @@ fn tls_policy(
     let slots: Vec<_> = certificates
         .iter()
         .enumerate()
-        .filter_map(|(index, certificate)| slot(&list.index(index), certificate, accounts, findings))
+        .filter_map(|(index, certificate)| {
+            let at = list.index(index);
+            let slot = slot(&at, certificate, accounts, findings)?;
+            let shown = slot.current().filter(|_| is_public);
+            let leaf = shown.as_ref().and_then(|shown| shown.chain.first());
+            if leaf.is_some_and(|leaf| facts::is_self_issued(leaf)) {
+                findings.unfit(
+                    &at,
+                    "the certificate is self-signed: nobody vouches for it",
+                    "get one from a CA (`durward tls csr`, or `acme`), or listen on a loopback address",
+                );
+            }
+            Some(slot)
+        })
         .collect();
     let complete = slots.len() == certificates.len();
     let certificates = by_name(

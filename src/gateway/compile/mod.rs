@@ -147,6 +147,7 @@ pub fn admin_address(text: &str, sources: &Sources) -> Option<SocketAddr> {
 fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<Gateway> {
     let Config {
         version,
+        profile,
         server,
         secrets,
         admin,
@@ -179,6 +180,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         tests,
     } = config;
     let root = ConfigPath::root();
+    findings.judge_by(profile);
     if version != 1 {
         findings.error(
             &root.key("version"),

@@ -1,9 +1,11 @@
 //! Mutual TLS: which certificates get a connection, what they are good for on it, and for how long.
 
 mod handshake;
+mod proof;
 mod resumption;
 mod revocation;
 mod routes;
+mod streams;
 
 use crate::support::gateway::Start;
 use crate::support::pki::Held;
@@ -52,6 +54,11 @@ fn refused(gateway: &Gateway, client: &Client) -> (String, String) {
         }
     };
     let record = eventually("the record of a handshake", || records().get(before).cloned());
+    // S23: the alert that it names is the one that the client got
+    if record["durward.tls.failure"] == "client_certificate" && told.contains("alert") {
+        let alert = record["durward.tls.alert"].as_str().unwrap().replace('_', " ");
+        assert!(told.contains(&alert), "{alert}: {told}");
+    }
     (record["error.type"].as_str().unwrap().to_owned(), told)
 }
 

@@ -15,6 +15,21 @@ pub fn rows() -> Vec<Row> {
             observe: |version| check(&offline(PUBLIC).replace("version: 1", &format!("version: {version}"))),
         },
         Row {
+            key: "profile",
+            settings: [
+                ("development", "good"),
+                (
+                    "production",
+                    "error: not for profile `production`: private keys are kept in the clear",
+                ),
+            ],
+            observe: |profile| {
+                let account = "acme: { ca: { directory: \"https://ca.example/dir\", terms_agreed: true, storage: acme, \
+                               plain_storage: true, challenge: tls-alpn-01 } }";
+                check(&offline(&format!("profile: {profile}\n{account}\n{PUBLIC}")))
+            },
+        },
+        Row {
             key: "server.threads",
             settings: [("1", "1 workers"), ("3", "3 workers")],
             observe: workers,

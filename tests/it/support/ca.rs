@@ -22,6 +22,15 @@ impl Ca {
 
     /// The same, which suggests this window for renewals (RFC 9773).
     pub fn suggesting(window: Option<(&'static str, &'static str)>) -> Ca {
+        Ca::answering(window, false)
+    }
+
+    /// The same, which takes orders of `api.example`, asks for a proof in TLS, and never makes up its mind.
+    pub fn undecided() -> Ca {
+        Ca::answering(None, true)
+    }
+
+    fn answering(window: Option<(&'static str, &'static str)>, takes_orders: bool) -> Ca {
         let own = Arc::new(Mutex::new(String::new()));
         let base = own.clone();
         let origin = Origin::answering(move |seen| {
@@ -35,6 +44,24 @@ impl Ca {
                     &[nonce, json, ("Location", &format!("{base}/account/1"))],
                     "{}",
                 ),
+                "/order" if takes_orders => {
+                    let order = json!({
+                        "status": "pending", "authorizations": [format!("{base}/authorization")],
+                        "finalize": format!("{base}/finalize"),
+                    });
+                    let at = format!("{base}/order/1");
+                    Reply::new(201, &[nonce, json, ("Location", &at)], &order.to_string())
+                }
+                "/authorization" => {
+                    let authorization = json!({
+                        "status": "pending", "identifier": { "type": "dns", "value": "api.example" },
+                        "challenges": [{
+                            "type": "tls-alpn-01", "token": "t0ken", "url": format!("{base}/challenge"),
+                        }],
+                    });
+                    Reply::new(200, &[nonce, json], &authorization.to_string())
+                }
+                "/challenge" => Reply::new(200, &[nonce, json], "{}"),
                 "/order" => Reply::new(
                     403,
                     &[nonce, json],
