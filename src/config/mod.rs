@@ -62,7 +62,7 @@ pub use revocation::{OnListFailure, RedisList, Revocation};
 pub use route::{
     Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
 };
-pub use secrets::{AppRole, AwsSm, Kubernetes, Secrets, Vault, VaultAuth};
+pub use secrets::{AppRole, AwsSm, Kubernetes, Pkcs11, Secrets, Vault, VaultAuth};
 pub use upstream::{
     ErrorBodies, SignAlgorithm, Target, Timeouts, Upstream, UpstreamSign, UpstreamTls, WeightedTarget,
 };

@@ -45,6 +45,7 @@ mod metrics;
 mod ocsp;
 mod oidc;
 mod packaging;
+mod pkcs11;
 mod policy_tests;
 mod process;
 mod proof;
