@@ -60,7 +60,8 @@ pub use observe::{Admin, IdentityHeaders, Records, RecordsTarget, WhenFull};
 pub use policy_test::PolicyTest;
 pub use revocation::{OnListFailure, RedisList, Revocation};
 pub use route::{
-    Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
+    Answer, Auth, BodyHandling, Credential, Jwe, JweAlgorithm, JweKey, Match, Normalise, Public,
+    RequestRules, Respond, Route, WebSocket,
 };
 pub use secrets::{AppRole, AwsSm, Kubernetes, Pkcs11, Secrets, Vault, VaultAuth};
 pub use upstream::{

@@ -19,7 +19,7 @@ pub mod crypto;
 pub mod error;
 pub mod headers;
 pub mod introspection;
-mod json;
+pub(crate) mod json;
 pub mod jwk;
 pub mod jws;
 pub mod jwt;

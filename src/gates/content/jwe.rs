@@ -89,7 +89,7 @@ pub struct Jwe {
 /// Why a body could not be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JweError {
-    /// Not a JWE in compact serialization.
+    /// Not a JWE in compact serialization, or with nothing inside.
     Malformed,
     /// `alg` is not the key's, or `enc` not A256GCM.
     Algorithm,
@@ -156,6 +156,13 @@ struct Parts<'a> {
 }
 
 impl Jwe {
+    /// What becomes of bodies, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let types: Vec<&str> = self.content_types.iter().map(|(name, _)| name.as_str()).collect();
+        format!(", opened here to {}", types.join(", "))
+    }
+
     /// Opens a body.
     ///
     /// # Errors
@@ -208,6 +215,8 @@ impl Jwe {
             &parts.tag,
         );
         match body {
+            // nothing is nothing that a service could be sent as a body
+            Ok(body) if is_known && body.is_empty() => Err(JweError::Malformed),
             Ok(body) if is_known => Ok(Opened { body, content_type }),
             _ if is_known => Err(JweError::Tag),
             _ => Err(JweError::Unwrap),
@@ -331,7 +340,9 @@ impl Key {
         }
         let coordinate = |name: &str| {
             let bytes = URL_SAFE_NO_PAD.decode(text(name)?).ok()?;
-            (bytes.len() == size).then(|| BigNum::from_slice(&bytes).ok()).flatten()
+            (bytes.len() == size)
+                .then(|| BigNum::from_slice(&bytes).ok())
+                .flatten()
         };
         let (x, y) = (coordinate("x")?, coordinate("y")?);
         // which checks that the point is on the curve
