@@ -20,6 +20,8 @@
 //! Cheap refusals come first: no signature is checked for a path that does not exist, and no body is read for a caller who
 //! may not send one. A gate that is in shadow says its word into the trace, and the request passes; authentication cannot be.
 
+use std::net::IpAddr;
+
 use crate::denial::{Denial, Gate, Verdict};
 use crate::gates::authn::{AuthnError, Schemes};
 use crate::gates::content::BodyPlan;
@@ -105,6 +107,18 @@ impl Gateway {
         Some(Denial::Unauthenticated(why, Schemes::CERTIFICATE))
     }
 
+    /// The first gates, by themselves: the door asks them of an address that is known to flood, before more is made of its
+    /// request than a head.
+    ///
+    /// # Errors
+    /// [`Denial::Flooded`]
+    pub fn check_flood<W: World>(&self, client: Option<IpAddr>, world: &W, trace: &mut Trace) -> Verdict {
+        trace.passed(Gate::Head, 0, Detail::Head);
+        let Some(flood) = &self.flood else { return Ok(()) };
+        let verdict = flood.check(client, world);
+        trace.settle(verdict, flood.mode, Gate::Flood, flood.line, Detail::Flood)
+    }
+
     /// Decides about a request.
     ///
     /// # Errors
@@ -118,12 +132,7 @@ impl Gateway {
     ) -> Verdict<Admitted> {
         let head = request.head();
         let client = request.peer().client;
-        trace.passed(Gate::Head, 0, Detail::Head);
-
-        if let Some(flood) = &self.flood {
-            let verdict = flood.check(client, world);
-            trace.settle(verdict, flood.mode, Gate::Flood, flood.line, Detail::Flood)?;
-        }
+        self.check_flood(client, world, trace)?;
 
         if let Some(tls) = &request.peer().tls
             && !tls.is_for(head.host())

@@ -31,7 +31,7 @@ pub struct FailedAuthentication {
     /// limit. Default: 60/m.
     #[serde(default)]
     pub per_account: Option<RateOrNone>,
-    /// Addresses, and subjects, that are counted at most, 1 to 16777216, at 64 bytes each. Default: 65536.
+    /// Addresses, and subjects, that are counted at most, 1 to 16777216, at 80 bytes each. Default: 65536.
     #[serde(default)]
     pub max_keys: Option<u32>,
     /// With `shadow`, what is beyond the limits is recorded and looked at. Default: enforce.
@@ -57,7 +57,7 @@ pub struct Limit {
     pub rate: Rate,
     /// Who is counted apart: `global`, or any of `subject`, `client_id`, `issuer`, `address`, `route`, `claims.PATH`.
     pub key: OneOrMany,
-    /// Callers counted at most, 1 to 16777216, at 64 bytes each. Default: 65536; 1 for `global`.
+    /// Callers counted at most, 1 to 16777216, at 80 bytes each. Default: 65536; 1 for `global`.
     #[serde(default)]
     pub max_keys: Option<u32>,
     /// With `shadow`, requests beyond it are recorded and pass, and clients are not told of it. Default: enforce.

@@ -36,6 +36,12 @@ impl Flood {
             Some(_) | None => Ok(()),
         }
     }
+
+    /// Whether a request of this address would be refused, by those that were counted. Counts nothing.
+    #[must_use]
+    pub fn is_over(&self, address: IpAddr, counted: &Sketch, now: UnixTime) -> bool {
+        counted.counted(network(address), now) >= self.per_address
+    }
 }
 
 /// Who is counted as one: an IPv4 address, or an IPv6 /64, which is what one subscriber has.
@@ -62,8 +68,7 @@ impl Sketch {
     /// which a second begins, too many where networks share all their counters.
     pub fn count(&self, network: u128, now: UnixTime) -> u32 {
         let second = now.seconds();
-        let [even, odd] = &self.slots;
-        let slot = if second.is_multiple_of(2) { even } else { odd };
+        let slot = self.slot(second);
         let last = self.second.load(Ordering::Relaxed);
         // a clock that goes back counts on where it was
         if second > last
@@ -75,6 +80,21 @@ impl Sketch {
             slot.reset();
         }
         u32::try_from(slot.incr(network, 1)).unwrap_or(u32::MAX)
+    }
+
+    /// How many of this network were counted in this second, as [`count`](Self::count) would tell.
+    #[must_use]
+    pub fn counted(&self, network: u128, now: UnixTime) -> u32 {
+        let second = now.seconds();
+        if second > self.second.load(Ordering::Acquire) {
+            return 0;
+        }
+        u32::try_from(self.slot(second).get(network)).unwrap_or(u32::MAX)
+    }
+
+    fn slot(&self, second: u64) -> &Estimator {
+        let [even, odd] = &self.slots;
+        if second.is_multiple_of(2) { even } else { odd }
     }
 }
 

@@ -21,15 +21,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use super::connection::{Connection, Ended, Stage};
+use super::flooded::{self, Seen};
 use super::guard::{Guarded, Speaks};
 use super::http1::{Arrival, Message};
 use super::http2::Frames;
 use super::proxy_protocol::{self, Source};
-use super::refusal::Refusal;
+use super::refusal::{Afterwards, Refusal};
 use super::registry::{Refused, Registry};
 use super::tls::Secured;
+use crate::clock::UnixTime;
 use crate::denial::Denial;
 use crate::gates::network::is_trusted;
+use crate::trace::{HEAD_REFUSED, Trace};
 
 /// Between the end of listening and the end of connections that wait: longer than a handshake and a round trip take.
 pub const MOMENT: Duration = Duration::from_secs(1);
@@ -176,7 +179,11 @@ where
         let mut settings = None;
         loop {
             match guarded.arrival().await {
-                Arrival::Head => {}
+                Arrival::Head => match flooded::answer(&mut guarded).await {
+                    Seen::Passed => {}
+                    Seen::Answered => continue,
+                    Seen::Broken => return,
+                },
                 Arrival::Nothing => return Shutdown::shutdown(&mut *guarded).await,
                 Arrival::Refused(denial) => return Box::pin(refuse(guarded, denial)).await,
             }
@@ -212,18 +219,24 @@ where
 /// Answers a request that nobody behind us is to see, and ends the connection.
 async fn refuse(mut guarded: Box<Guarded>, denial: Denial) {
     let digest = guarded.inner.get_ssl_digest();
+    let registry = guarded.connection.registry.clone();
     let refusal = Refusal {
         denial: &denial,
         id: Uuid::now_v7(),
+        at: UnixTime::of_system(),
+        began: Instant::now(),
         client: guarded.connection.client.get().copied(),
         tls: digest
             .as_ref()
             .and_then(|digest| digest.extension.get::<Secured>()),
-        began: Instant::now(),
+        head: None,
+        tracing: None,
+        running: &registry.live.current(),
     };
-    let body = refusal.body();
-    let answer = refusal.answer(&body);
-    refusal.record(&guarded.connection.registry, body.len());
+    let mut trace = Trace::default();
+    trace.denied(denial.clone(), 0, HEAD_REFUSED);
+    let (answer, sent) = refusal.answer(Afterwards::Closes);
+    refusal.record(&registry, trace, sent, None);
     guarded
         .connection
         .enter(Stage::Closing, Some(Duration::from_secs(2)));

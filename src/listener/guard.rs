@@ -75,6 +75,25 @@ impl Guarded {
         end(stream, std::mem::take(&mut self.outgoing))
     }
 
+    /// The head that has arrived, of a request of HTTP/1 that has nothing else and goes on with nothing else.
+    pub(super) fn bodiless(&self) -> Option<&[u8]> {
+        match &self.speaks {
+            Speaks::Http1(message) => self.held.get(..message.bodiless(&self.connection)?),
+            Speaks::Http2(_) => None,
+        }
+    }
+
+    /// Takes that head away.
+    pub(super) fn take_head(&mut self) {
+        if let Speaks::Http1(message) = &mut self.speaks {
+            self.held.advance(message.take_head().min(self.held.len()));
+        }
+        if self.held.is_empty() {
+            // nothing is kept while nothing is there
+            self.held = BytesMut::new();
+        }
+    }
+
     /// Takes back what Pingora was lent.
     pub(super) fn reclaim(stream: Stream) -> Option<Box<Guarded>> {
         stream.into_any().downcast::<Guarded>().ok()

@@ -65,6 +65,18 @@ impl Message {
         }
     }
 
+    /// How long the head is, where nothing has been handed over of it, nothing follows it, and it is not the last that the
+    /// connection may bring.
+    pub(super) fn bodiless(&self, connection: &Connection) -> Option<usize> {
+        let is_alone = matches!(self.body, Body::Done) && !self.upgrades && !self.expects_continue;
+        (is_alone && self.head > 0 && self.count < connection.limits.max_requests).then_some(self.head)
+    }
+
+    /// Forgets the head, and says how long it was.
+    pub(super) fn take_head(&mut self) -> usize {
+        std::mem::take(&mut self.head)
+    }
+
     /// Whether the message is not at its end.
     pub(super) fn wants_more(&self) -> bool {
         !matches!(self.body, Body::Done)

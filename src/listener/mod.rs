@@ -4,6 +4,7 @@ mod chunked;
 mod client_certificate;
 mod connection;
 pub mod door;
+mod flooded;
 mod guard;
 mod http1;
 mod http2;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::HeaderValue;
+use http::Method;
+use pingora_core::protocols::http::date;
 use uuid::Uuid;
 
 use super::connection::Connection;
@@ -15,103 +15,139 @@ use super::tls::Secured;
 use crate::clock::UnixTime;
 use crate::denial::Denial;
 use crate::gates::authn::certificate::Says;
-use crate::head::Malformed;
+use crate::head::{Head, Malformed};
 use crate::problem;
 use crate::running::explanations::Refused;
+use crate::running::live::Running;
 use crate::telemetry::record::{Record, certificate_fields};
-use crate::trace::{HEAD_REFUSED, Trace};
+use crate::telemetry::traceparent::TraceContext;
+use crate::telemetry::writer::Room;
+use crate::trace::Trace;
 
+/// Bytes of the head of an answer, as a hint.
+const ANSWER: usize = 384;
 /// Records of one connection at most that say no more than the one before.
 const MOST_UNSERVED: u32 = 200;
+
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    GoesOn,
+    Closes,
+}
 
 /// What is known of a refused request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refusal<'a> {
     pub(super) denial: &'a Denial,
     pub(super) id: Uuid,
-    pub(super) client: Option<IpAddr>,
-    pub(super) tls: Option<&'a Secured>,
+    pub(super) at: UnixTime,
     /// When it began.
     pub(super) began: Instant,
+    pub(super) client: Option<IpAddr>,
+    pub(super) tls: Option<&'a Secured>,
+    /// Unless it is the head that is refused.
+    pub(super) head: Option<&'a Head>,
+    pub(super) tracing: Option<&'a TraceContext>,
+    /// The snapshot that decided.
+    pub(super) running: &'a Arc<Running>,
 }
 
 impl Refusal<'_> {
-    /// The document that says why.
-    pub(super) fn body(&self) -> Bytes {
-        problem::document(self.denial, self.id)
-    }
-
-    /// The whole answer, as it goes over the wire.
-    pub(super) fn answer(&self, body: &Bytes) -> Vec<u8> {
+    /// The whole answer, as it goes over the wire, and how much of it is the document that says why.
+    pub(super) fn answer(&self, afterwards: Afterwards) -> (Vec<u8>, usize) {
+        let body = problem::document(self.denial, self.id);
         let status = self.denial.status();
-        let reason = status.canonical_reason().unwrap_or("Error");
-        let mut head = format!(
-            "HTTP/1.1 {} {reason}\r\n\
-             content-type: application/problem+json\r\n\
-             cache-control: no-store\r\n\
-             content-length: {}\r\n\
-             x-content-type-options: nosniff\r\n\
-             x-request-id: {}\r\n",
-            status.as_u16(),
-            body.len(),
-            self.id,
-        );
-        let date = pingora_core::protocols::http::date::get_cached_date();
-        let hsts = self.tls.map(|secured| &secured.hsts);
-        for (name, value) in [("date", Some(&date)), ("strict-transport-security", hsts)] {
-            if let Some(value) = value.and_then(|value: &HeaderValue| value.to_str().ok()) {
-                head.push_str(&format!("{name}: {value}\r\n"));
+        let mut answer = Vec::with_capacity(ANSWER + body.len());
+        let mut line = |parts: &[&[u8]]| {
+            for part in parts {
+                answer.extend_from_slice(part);
             }
+            answer.extend_from_slice(b"\r\n");
+        };
+        let (mut digits, mut id) = (itoa::Buffer::new(), Uuid::encode_buffer());
+        let reason = status.canonical_reason().unwrap_or("Error");
+        line(&[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes()]);
+        line(&[b"content-type: application/problem+json"]);
+        line(&[b"cache-control: no-store"]);
+        line(&[b"content-length: ", digits.format(body.len()).as_bytes()]);
+        line(&[b"x-content-type-options: nosniff"]);
+        line(&[
+            b"x-request-id: ",
+            self.id.hyphenated().encode_lower(&mut id).as_bytes(),
+        ]);
+        line(&[b"date: ", date::get_cached_date().as_bytes()]);
+        if let Some(tls) = self.tls {
+            line(&[b"strict-transport-security: ", tls.hsts.as_bytes()]);
         }
         if let Some(allow) = self.denial.allow() {
-            head.push_str(&format!("allow: {allow}\r\n"));
+            line(&[b"allow: ", allow.as_bytes()]);
         }
-        head.push_str("connection: close\r\n\r\n");
-        [head.as_bytes(), body].concat()
+        if let Some(after) = self.denial.retry_after() {
+            line(&[b"retry-after: ", digits.format(after).as_bytes()]);
+        }
+        line(&[match afterwards {
+            Afterwards::GoesOn => b"connection: keep-alive",
+            Afterwards::Closes => b"connection: close",
+        }]);
+        line(&[]);
+        if self.head.is_some_and(|head| head.method() == Method::HEAD) {
+            return (answer, 0);
+        }
+        answer.extend_from_slice(&body);
+        (answer, body.len())
     }
 
     /// Keeps why, for whoever asks by its id.
-    fn explain(&self, registry: &Registry) {
-        let mut trace = Trace::default();
-        trace.denied(self.denial.clone(), 0, HEAD_REFUSED);
+    fn explain(&self, registry: &Registry, mut trace: Trace) {
         registry.live.explanations().keep(Refused {
             id: self.id,
-            at: UnixTime::of_system().saturating_sub(self.began.elapsed()),
-            traced: trace.end(None),
+            at: self.at,
+            traced: trace.end(self.head),
             denial: self.denial.clone(),
-            running: registry.live.current(),
+            running: self.running.clone(),
         });
     }
 
-    /// Counts it and writes its record; `sent`: bytes of the document.
-    pub(super) fn record(&self, registry: &Registry, sent: usize) {
-        let metrics = &registry.telemetry.metrics;
-        let status = self.denial.status().as_u16();
+    /// Counts it and writes its record, into the room that was taken for it; `sent`: bytes of the document.
+    pub(super) fn record(&self, registry: &Registry, trace: Trace, sent: usize, room: Option<Room>) {
+        let telemetry = &registry.telemetry;
+        let (status, duration) = (self.denial.status().as_u16(), self.began.elapsed());
         let reason = self.denial.reason();
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        self.explain(registry);
-        metrics.denied("", self.denial);
-        metrics
-            .duration(None, "", Some(status), scheme, reason)
-            .observe(self.began.elapsed().as_secs_f64());
-        write(
-            registry,
-            Record {
-                status: Some(status),
-                sent: u64::try_from(sent).unwrap_or(u64::MAX),
-                duration: self.began.elapsed(),
-                client: self.client,
-                peer: self.client,
-                tls: self.tls.map_or("", |secured| &secured.fields),
-                outcome: "deny",
-                gate: Some(self.denial.gate().as_str()),
-                reason: Some(reason),
-                scheme,
-                ..Record::default()
-            },
-            self.id,
-            self.began.elapsed(),
-        );
+        self.explain(registry, trace);
+        telemetry.metrics.denied("", self.denial);
+        telemetry
+            .metrics
+            .duration(self.head.map(Head::method), "", Some(status), scheme, reason)
+            .observe(duration.as_secs_f64());
+        if !telemetry.records.is_on() {
+            return;
+        }
+        let mut id = Uuid::encode_buffer();
+        let record = Record {
+            timestamp: self.at,
+            id: self.id.hyphenated().encode_lower(&mut id),
+            trace_id: self.tracing.map(TraceContext::trace_id),
+            span_id: self.tracing.map(TraceContext::span_id),
+            method: self.head.map(|head| head.method().as_str()),
+            host: self.head.map(Head::host),
+            path: self.head.map(Head::path),
+            protocol: self.head.map(|_| "1.1"),
+            status: Some(status),
+            sent: u64::try_from(sent).unwrap_or(u64::MAX),
+            duration,
+            client: self.client,
+            peer: self.client,
+            tls: self.tls.map_or("", |secured| &secured.fields),
+            outcome: "deny",
+            gate: Some(self.denial.gate().as_str()),
+            reason: Some(reason),
+            scheme,
+            config: self.running.gateway.hash.get(..12).unwrap_or_default(),
+            ..Record::default()
+        };
+        record.with_line(|line| telemetry.records.write_in(room, line));
     }
 }
 
@@ -136,8 +172,6 @@ pub(super) fn record_unmade(
             scheme: "https",
             ..Record::default()
         },
-        Uuid::now_v7(),
-        Duration::ZERO,
     );
 }
 
@@ -168,12 +202,12 @@ pub(super) fn record_unserved(connection: &Arc<Connection>, opened: u32) {
                 scheme: "https",
                 ..Record::default()
             };
-            write(&connection.registry, record, Uuid::now_v7(), Duration::ZERO);
+            write(&connection.registry, record);
         }
     });
 }
 
-fn write(registry: &Registry, record: Record<'_>, id: Uuid, since: Duration) {
+fn write(registry: &Registry, record: Record<'_>) {
     let records = &registry.telemetry.records;
     if !records.is_on() {
         return;
@@ -181,8 +215,8 @@ fn write(registry: &Registry, record: Record<'_>, id: Uuid, since: Duration) {
     let running = registry.live.current();
     let mut buffer = Uuid::encode_buffer();
     let record = Record {
-        timestamp: UnixTime::of_system().saturating_sub(since),
-        id: id.hyphenated().encode_lower(&mut buffer),
+        timestamp: UnixTime::of_system(),
+        id: Uuid::now_v7().hyphenated().encode_lower(&mut buffer),
         config: running.gateway.hash.get(..12).unwrap_or_default(),
         ..record
     };

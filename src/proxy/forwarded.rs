@@ -12,12 +12,12 @@ use pingora_core::{Error, ErrorType, Result};
 use super::context::RequestCtx;
 use crate::gates::network::is_trusted;
 use crate::head::Head;
+use crate::telemetry::traceparent::TRACEPARENT;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -9,7 +9,6 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::{Phase, RequestCtx};
-use super::forwarded::TRACEPARENT;
 use super::tether::Kind;
 use super::{body, reply};
 use crate::denial::{ContentError, Denial, Dependency, Verdict};
@@ -20,7 +19,7 @@ use crate::head::{Head, Malformed, RawHead};
 use crate::listener::tls::Secured;
 use crate::pipeline::Admitted;
 use crate::request::{Peer, Request};
-use crate::telemetry::traceparent::TraceContext;
+use crate::telemetry::traceparent::{TRACEPARENT, TraceContext};
 use crate::telemetry::writer::Full;
 use crate::trace::{Detail, HEAD_REFUSED};
 use crate::world::live::Moment;

@@ -4,8 +4,11 @@
 
 use std::ops::Range;
 
-use http::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use uuid::Uuid;
+
+/// The field that a trace goes on by.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Where a request stands in its trace.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -111,6 +111,12 @@ impl Memory {
         &self.attempts
     }
 
+    /// Requests of each network.
+    #[must_use]
+    pub fn floods(&self) -> &Sketch {
+        &self.floods
+    }
+
     /// What was taken back.
     #[must_use]
     pub fn revocations(&self) -> &Arc<Revocations> {

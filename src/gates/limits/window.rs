@@ -5,9 +5,11 @@
 //! **none ever admits more than L**, however a client times its requests (S70). The price is that the oldest part counts
 //! whole: a steady client can use 24/25 of its limit.
 //!
-//! A key takes 64 bytes. The table is set-associative: a key lives in one of 8 places of its set. A full set gives
-//! up a place that has expired, else the one with the lowest count, whose count the newcomer inherits, so that nobody
-//! gains by being forgotten. A place at its limit is never given up; where a whole set is, newcomers are refused.
+//! A key takes a cache line, and there are a quarter more places than keys: 80 bytes for each. The table is
+//! set-associative: a key lives in one of 8 places of its set, and what is to spare makes it seldom that more keys than
+//! that meet in one. A full set gives up a place that has expired, else the one with the lowest count, whose count the
+//! newcomer inherits, so that nobody gains by being forgotten. A place at its limit is never given up; where a whole set
+//! is, newcomers are refused.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +29,10 @@ const WAYS: usize = 8;
 const SHARDS: usize = 64;
 /// Sets that are looked at to tell how many keys there are: some milliseconds of work.
 const SAMPLE: usize = 8192;
-/// Bytes that a key takes.
-pub const KEY: usize = size_of::<Set>() / WAYS;
+/// Places to spare: one for so many keys.
+const SPARE: usize = 4;
+/// Bytes that a key takes, with what is to spare.
+pub const KEY: usize = size_of::<Place>() + size_of::<Place>() / SPARE;
 
 /// Counters of many keys over windows of one length and limit.
 pub struct Windows {
@@ -54,13 +58,18 @@ pub struct Quota {
     pub reset: Duration,
 }
 
-/// The places that a key can live in. The keys stand together, so that finding one touches one cache line.
+/// The places that a key can live in.
+#[derive(Clone, Copy, Default)]
+struct Set([Place; WAYS]);
+
+/// A key with its counters: one cache line. In a large table no line of a set is in any cache; what a check waits for is
+/// that all of them come at once.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
-struct Set {
-    /// Hashes of the keys; 0: nobody's.
-    keys: [u64; WAYS],
-    counters: [Counters; WAYS],
+struct Place {
+    /// Hash of the key; 0: nobody's.
+    key: u64,
+    counters: Counters,
 }
 
 /// The counters of one key.
@@ -78,7 +87,7 @@ impl Windows {
     #[must_use]
     pub fn new(limit: u16, window: Duration, keys: usize) -> Windows {
         let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).max(1);
-        let sets = keys.div_ceil(WAYS * SHARDS).max(1);
+        let sets = (keys + keys / SPARE).div_ceil(WAYS * SHARDS).max(1);
         let shard = || Mutex::new(vec![Set::default(); sets].into_boxed_slice());
         Windows {
             limit: limit.max(1),
@@ -97,32 +106,38 @@ impl Windows {
     /// # Errors
     /// The limit is reached; nothing was counted.
     pub fn admit(&self, key: u64, now: UnixTime) -> Result<Quota, Quota> {
-        let epoch = self.epoch(now);
+        let (epoch, passed) = self.epoch(now);
+        let reset = |parts: u32| Duration::from_millis(u64::from(parts) * self.part - passed);
         let refused = |parts| {
             Err(Quota {
                 remaining: 0,
-                reset: self.parts(parts, now),
+                reset: reset(parts),
             })
         };
         self.with_set(key, |set, key| {
-            // a whole set of clients at their limits: one more is one too many
-            let Some((counters, evicts)) = set.claim(key, epoch, self.limit) else {
-                self.crowded.fetch_add(1, Ordering::Relaxed);
-                return refused(1);
+            let counters = match set.find(key) {
+                Some(counters) => counters,
+                None => {
+                    // a whole set of clients at their limits: one more is one too many
+                    let Some((counters, evicts)) = set.claim(key, epoch, self.limit) else {
+                        self.crowded.fetch_add(1, Ordering::Relaxed);
+                        return refused(1);
+                    };
+                    if evicts {
+                        self.evicted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    counters
+                }
             };
-            if evicts {
-                self.evicted.fetch_add(1, Ordering::Relaxed);
-            }
             counters.advance(epoch);
             let used = counters.sum();
-            if used >= u32::from(self.limit) {
-                return refused(counters.parts_until_below(self.limit));
+            if used >= self.limit {
+                return refused(counters.parts_until_less());
             }
             counters.add();
-            let remaining = u16::try_from(u32::from(self.limit) - used - 1).unwrap_or(u16::MAX);
             Ok(Quota {
-                remaining,
-                reset: self.parts(counters.parts_until_below(MAX_LIMIT), now),
+                remaining: self.limit - used - 1,
+                reset: reset(counters.parts_until_less()),
             })
         })
         .unwrap_or_else(|| refused(1))
@@ -130,7 +145,7 @@ impl Windows {
 
     /// Takes back what [`admit`](Self::admit) counted at the same time, because another limit refused.
     pub fn give_back(&self, key: u64, now: UnixTime) {
-        let epoch = self.epoch(now);
+        let (epoch, _) = self.epoch(now);
         self.with_set(key, |set, key| {
             if let Some(counters) = set.find(key) {
                 counters.advance(epoch);
@@ -162,20 +177,16 @@ impl Windows {
     /// Places for keys.
     #[must_use]
     pub fn places(&self) -> usize {
-        self.memory() / KEY
+        self.memory() / size_of::<Place>()
     }
 
     /// Keys that are counted in the window that ends now. In a large table, estimated from a part of it: no request is to
     /// wait for who wants to know.
     #[must_use]
     pub fn live(&self, now: UnixTime) -> usize {
-        let epoch = self.epoch(now);
-        let in_set = |set: &Set| {
-            let places = set.keys.iter().zip(&set.counters);
-            places
-                .filter(|(key, counters)| **key != 0 && counters.sum_at(epoch) > 0)
-                .count()
-        };
+        let (epoch, _) = self.epoch(now);
+        let is_counted = |place: &&Place| place.key != 0 && place.counters.sum_at(epoch) > 0;
+        let in_set = |set: &Set| set.0.iter().filter(is_counted).count();
         let sets = usize::try_from(self.sets_per_shard).unwrap_or(usize::MAX);
         let step = sets.div_ceil(SAMPLE / SHARDS);
         let in_shard =
@@ -196,51 +207,55 @@ impl Windows {
         // 0 marks a free place
         let key = key.max(1);
         let shard = self.shards.get(usize::try_from(key % SHARDS as u64).ok()?)?;
-        let set = usize::try_from((key / SHARDS as u64) % self.sets_per_shard).ok()?;
+        // by the high bits, as the share of all sets that they are: cheaper than a remainder
+        let set = (u128::from(key) * u128::from(self.sets_per_shard)) >> 64;
+        let set = usize::try_from(set).ok()?;
         shard.lock().get_mut(set).map(|set| then(set, key))
     }
 
-    fn epoch(&self, now: UnixTime) -> u32 {
+    /// The number of the part that `now` is in, and the milliseconds of it that have passed.
+    fn epoch(&self, now: UnixTime) -> (u32, u64) {
+        let (part, passed) = (now.millis() / self.part, now.millis() % self.part);
         // wraps after 2^32 parts: 49 days of milliseconds at the very least, and then only idle keys are misread
-        u32::try_from((now.millis() / self.part) & u64::from(u32::MAX)).unwrap_or(0)
-    }
-
-    /// Until so many parts have ended.
-    fn parts(&self, parts: u64, now: UnixTime) -> Duration {
-        Duration::from_millis(parts * self.part - now.millis() % self.part)
+        (u32::try_from(part & u64::from(u32::MAX)).unwrap_or(0), passed)
     }
 }
 
 impl Set {
     fn find(&mut self, key: u64) -> Option<&mut Counters> {
-        let way = self.keys.iter().position(|known| *known == key)?;
-        self.counters.get_mut(way)
+        // all are looked at, whichever it is: reading one does not wait for what another one said
+        let mut found = 0_usize;
+        for (way, place) in self.0.iter().enumerate() {
+            found |= usize::from(place.key == key) << way;
+        }
+        let place = self.0.get_mut(usize::try_from(found.trailing_zeros()).ok()?)?;
+        Some(&mut place.counters)
     }
 
-    /// The key's counters: its own, or those of a place that is free or expired, or those with the lowest count if that
+    /// Counters for a key that has none: those of a place that is free or expired, or those with the lowest count if that
     /// is below the limit. `true`: somebody else was still counted there.
     fn claim(&mut self, key: u64, epoch: u32, limit: u16) -> Option<(&mut Counters, bool)> {
-        if let Some(way) = self.keys.iter().position(|known| *known == key) {
-            return self.counters.get_mut(way).map(|counters| (counters, false));
-        }
-        let held = |(way, (key, counters)): (usize, (&u64, &Counters))| match key {
-            0 => (0, way),
-            _ => (counters.sum_at(epoch), way),
+        let held = |place: &Place| match place.key {
+            0 => 0,
+            _ => place.counters.sum_at(epoch),
         };
-        let (least, way) = self.keys.iter().zip(&self.counters).enumerate().map(held).min()?;
-        if least >= u32::from(limit) {
+        let (least, place) = self
+            .0
+            .iter_mut()
+            .map(|place| (held(place), place))
+            .min_by_key(|(held, _)| *held)?;
+        if least >= limit {
             return None;
         }
-        let (place, counters) = (self.keys.get_mut(way)?, self.counters.get_mut(way)?);
-        let evicts = *place != 0 && least > 0;
+        let evicts = place.key != 0 && least > 0;
         if !evicts {
-            *counters = Counters {
+            place.counters = Counters {
                 epoch,
                 ..Counters::default()
             };
         }
-        *place = key;
-        Some((counters, evicts))
+        place.key = key;
+        Some((&mut place.counters, evicts))
     }
 }
 
@@ -272,12 +287,16 @@ impl Counters {
         }
     }
 
-    fn sum(&self) -> u32 {
-        self.counts.iter().map(|count| u32::from(*count)).sum()
+    /// Never more than a limit, so it fits.
+    fn sum(&self) -> u16 {
+        self.counts.iter().fold(0, |sum, count| sum.wrapping_add(*count))
     }
 
     /// The sum as it would be after advancing.
-    fn sum_at(&self, epoch: u32) -> u32 {
+    fn sum_at(&self, epoch: u32) -> u16 {
+        if self.elapsed(epoch) == 0 {
+            return self.sum();
+        }
         let mut later = *self;
         later.advance(epoch);
         later.sum()
@@ -289,21 +308,18 @@ impl Counters {
         }
     }
 
-    /// Parts that have to end until the sum is below `bound`, or, where it is already, until it becomes less.
-    fn parts_until_below(&self, bound: u16) -> u64 {
-        let mut left = self.sum();
+    /// Parts that have to end until the sum becomes less: until the oldest that holds something has left the window.
+    fn parts_until_less(&self) -> u32 {
+        let held = self.counts.iter().enumerate();
+        let held = held.fold(0_u32, |held, (slot, count)| held | u32::from(*count > 0) << slot);
+        let current = u32::try_from(slot(self.epoch)).unwrap_or(0);
         // the oldest part stands behind the current one
-        let (newer, older) = self
-            .counts
-            .split_at_checked(slot(self.epoch) + 1)
-            .unwrap_or((&self.counts, &[]));
-        for (passed, count) in (1..).zip(older.iter().chain(newer)) {
-            left -= u32::from(*count);
-            if *count > 0 && left < u32::from(bound) {
-                return passed;
-            }
+        let older = held >> (current + 1);
+        if older > 0 {
+            older.trailing_zeros() + 1
+        } else {
+            PARTS as u32 + 1 - current + held.trailing_zeros()
         }
-        1
     }
 }
 
@@ -330,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_key_takes_a_cache_line() {
-        assert_eq!(KEY, 64);
+        assert_eq!((size_of::<Place>(), align_of::<Place>()), (64, 64));
     }
 
     #[test]
@@ -368,7 +384,7 @@ mod tests {
             let _ = windows.admit(state, at(1));
         }
         assert!(windows.admit(u64::MAX, at(2)).is_err());
-        assert!(windows.live(at(2)) * KEY <= windows.memory());
+        assert!(windows.live(at(2)) <= windows.places());
     }
 
     // a million callers in one window: no more memory than stated, and who keeps to the limit is not refused for them
@@ -443,6 +459,16 @@ mod tests {
                 let within = admitted[index..].iter().take_while(|t| **t < start + window).count();
                 prop_assert!(within <= usize::from(limit), "{within} within {window} ms from {start}");
             }
+        }
+
+        #[test]
+        fn a_sum_becomes_less_when_it_is_said_to(counts in any::<[bool; PARTS + 1]>(), epoch in 0..u32::MAX / 2) {
+            prop_assume!(counts.contains(&true));
+            let counters = Counters { epoch, counts: counts.map(u16::from) };
+            let parts = counters.parts_until_less();
+            let sum = |passed: u32| counters.sum_at(epoch.wrapping_add(passed));
+            prop_assert_eq!(sum(parts - 1), counters.sum());
+            prop_assert!(sum(parts) < counters.sum());
         }
 
         // and a client that keeps to what the coarseness leaves it is never refused
