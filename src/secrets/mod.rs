@@ -28,7 +28,7 @@ use store::{Document, Settings, StoreError, Stores};
 /// Files larger than this are not read.
 const MAX_FILE: u64 = 4 << 20;
 
-const IS_NO_TEXT: &str = "a private key stays in its token: it can be the key of a certificate or of `sign`, and no part of a text";
+const IS_NO_TEXT: &str = "a private key stays in its token: it can be the key of a certificate, of `sign` or of `jwe`, and no part of a text";
 
 /// Environment and files, as the process sees them; and stores, for those who ask for that.
 #[derive(Debug, Default)]

@@ -29,6 +29,7 @@ mod with {
     use openssl::rsa::Rsa;
     use openssl::ssl::SslVersion;
 
+    use crate::encrypted;
     use crate::proof;
     use crate::secrets::{config, issuer, seal, shown, text};
     use crate::support::certs::ec_key;
@@ -222,6 +223,26 @@ mod with {
         let public = String::from_utf8(key.public_key_to_pem().unwrap()).unwrap();
         let answers = proof::verified(&[proof::as_json(&origin.only(), "ecdsa-p256-sha256", &public)]);
         assert_eq!(answers[0]["keyid"], "gateway-1", "{answers:?}");
+    }
+
+    // S34: a body that is encrypted for a key which never leaves the token
+    #[test]
+    fn encrypted_bodies_are_opened_by_the_token() {
+        let (token, key, origin) = (Token::new(), ec_key(), Origin::start());
+        token.import_agreeing("bodies", "01", &key);
+        let body = format!(
+            "secrets: {{ {} }}\nupstreams: {{ o: {{ targets: [\"{}\"] }} }}\n\
+             routes: [{{ match: {{ methods: [POST], path: / }}, public: {{ reason: test, owner: us }}, upstream: o, \
+             request: {{ jwe: {{ keys: [{{ algorithm: ECDH-ES, key: \"${{pkcs11:object=bodies;type=private}}\" }}] }} }} }}]\n",
+            block(),
+            origin.address
+        );
+        let gateway = knowing(Gateway::with(&body), &token).start();
+        let message = encrypted::message(&key, "ECDH-ES", serde_json::json!({}), b"{\"a\": 1}");
+        let jwe = encrypted::encrypted(&[message]).remove(0);
+        let headers = [("Content-Type", "application/jose")];
+        assert_eq!(gateway.client().request("POST", "/", &headers, &jwe).status, 200);
+        assert_eq!(origin.only().body, b"{\"a\": 1}");
     }
 
     /// What `check --network` says of a configuration with this secret.

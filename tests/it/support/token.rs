@@ -124,6 +124,21 @@ impl Token {
         std::fs::remove_file(file).unwrap();
     }
 
+    /// The same, and it may agree on keys with others.
+    pub fn import_agreeing(&self, label: &str, id: &str, key: &PKey<Private>) {
+        let private = self
+            .folder
+            .write("private.der", key.private_key_to_der().unwrap());
+        let public = self.folder.write("public.der", key.public_key_to_der().unwrap());
+        let named = ["--label", label, "--id", id];
+        let write = |file: &str, class: &str, usage: &[&str]| {
+            self.tool(&[&["--write-object", file, "--type", class], &named[..], usage].concat());
+        };
+        write(&private, "privkey", &["--usage-derive", "--sensitive"]);
+        write(&public, "pubkey", &[]);
+        std::fs::remove_file(private).unwrap();
+    }
+
     /// Objects of this type and label are there no more.
     pub fn remove(&self, class: &str, label: &str) {
         self.tool(&["--delete-object", "--type", class, "--label", label]);
