@@ -210,11 +210,7 @@ fn what_is_encrypted_for_the_gateway_is_opened_before_the_service_gets_it() {
         .collect();
     let mut connection = house.gateway.client().connect();
     for (jwe, (_, algorithm, _, text, content_type)) in encrypted(&sent).iter().zip(&messages) {
-        let headers = [
-            JOSE,
-            ("Content-Digest", "sha-256=:AAAA:"),
-            ("Expect", "100-continue"),
-        ];
+        let headers = [JOSE, ("Content-Digest", "sha-256=:AAAA:")];
         connection.write(crate::support::client::request("POST", "/open", &headers, jwe));
         assert_eq!(connection.answer().status, 200, "{algorithm}");
         let seen = house.origin.seen().pop().unwrap();
