@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::gates::authn::attestation::AttestationError;
-use crate::gates::authn::{AuthnError, Schemes};
+use crate::gates::authn::{AuthnError, Scheme, Schemes};
 use crate::gates::content::jwe::JweError;
 use crate::gates::limits::Standing;
 use crate::head::Malformed;
@@ -39,12 +39,14 @@ pub enum Denial {
     Flooded,
     /// The credential is not looked at, after too many that were not good; holds when to try again.
     Attempts(Whose, Duration),
+    /// The key of the token has signed more proofs than are remembered of one key; holds when to try again.
+    ProofsOfKey(Duration),
     /// The caller has used up a limit.
     RateLimited(Standing),
     /// The application has not shown that it is the genuine one.
     Attestation(AttestationError),
-    /// The caller has to log in again, or better; holds what the challenge asks for.
-    StepUp(Short, Arc<str>),
+    /// The caller has to log in again, or better; holds what the challenge asks for, and how a token is sent then.
+    StepUp(Short, Arc<str>, Scheme),
     /// The caller may not, or not from there, or not now.
     Forbidden(Forbidden),
     /// The connection may not leave HTTP, or not so.
@@ -59,12 +61,12 @@ pub enum Denial {
     Internal,
 }
 
-/// Why a caller is refused, known or not. Holds the scopes that the route asks for, apart by spaces; none where no token
-/// was sent that could have them.
+/// Why a caller is refused, known or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forbidden {
-    /// A scope is missing.
-    Scope(Arc<str>),
+    /// A scope is missing. Holds those that the route asks for, apart by spaces, none where no token was sent that could have
+    /// them; and how it was sent.
+    Scope(Arc<str>, Scheme),
     /// None of the route's roles is granted.
     Role,
     /// A permission is missing.
@@ -159,6 +161,8 @@ pub enum Dependency {
     IdentityProvider,
     /// The list of what was taken back.
     Revocations,
+    /// Room to remember that a proof was used (RFC 9449 section 11.1).
+    ProofMemory,
     /// Room for the record of the request.
     Records,
 }
@@ -254,7 +258,11 @@ impl Denial {
             Denial::Unauthenticated(..)
             | Denial::Attempts(..)
             | Denial::Attestation(_)
-            | Denial::Unavailable(Dependency::IdentityProvider | Dependency::Revocations, _) => Gate::Authn,
+            | Denial::ProofsOfKey(_)
+            | Denial::Unavailable(
+                Dependency::IdentityProvider | Dependency::Revocations | Dependency::ProofMemory,
+                _,
+            ) => Gate::Authn,
             Denial::Unavailable(Dependency::Records, _) => Gate::Records,
             Denial::Forbidden(_) | Denial::StepUp(..) => Gate::Authz,
             Denial::Flooded => Gate::Flood,
@@ -283,7 +291,9 @@ impl Denial {
             Denial::Unauthenticated(..) | Denial::Attestation(_) | Denial::StepUp(..) => {
                 StatusCode::UNAUTHORIZED
             }
-            Denial::Flooded | Denial::RateLimited(_) | Denial::Attempts(..) => StatusCode::TOO_MANY_REQUESTS,
+            Denial::Flooded | Denial::RateLimited(_) | Denial::Attempts(..) | Denial::ProofsOfKey(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Denial::Upgrade(why) => match why {
                 UpgradeError::NotTaken | UpgradeError::Handshake => StatusCode::BAD_REQUEST,
                 UpgradeError::Version => StatusCode::UPGRADE_REQUIRED,
@@ -336,7 +346,7 @@ impl Denial {
             Denial::NoRoute => "route_unknown",
             Denial::MethodNotAllowed(_) => "method_not_allowed",
             Denial::Unauthenticated(why, _) => why.reason(),
-            Denial::Forbidden(Forbidden::Scope(_)) => "scope_missing",
+            Denial::Forbidden(Forbidden::Scope(..)) => "scope_missing",
             Denial::Forbidden(Forbidden::Role) => "role_missing",
             Denial::Forbidden(Forbidden::Permission) => "permission_missing",
             Denial::Forbidden(Forbidden::Claim) => "claim_mismatch",
@@ -345,9 +355,9 @@ impl Denial {
             Denial::Forbidden(Forbidden::CountryUnknown) => "country_unknown",
             Denial::Forbidden(Forbidden::Time) => "time_not_allowed",
             Denial::Attestation(why) => why.reason(),
-            Denial::StepUp(Short::Class, _) => "acr_insufficient",
-            Denial::StepUp(Short::Methods, _) => "amr_insufficient",
-            Denial::StepUp(Short::Age, _) => "authentication_too_old",
+            Denial::StepUp(Short::Class, ..) => "acr_insufficient",
+            Denial::StepUp(Short::Methods, ..) => "amr_insufficient",
+            Denial::StepUp(Short::Age, ..) => "authentication_too_old",
             Denial::Flooded => "flooded",
             Denial::Attempts(Whose::Address, _) => "attempts_of_address",
             Denial::Attempts(Whose::Account, _) => "attempts_for_account",
@@ -374,6 +384,8 @@ impl Denial {
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
             Denial::Unavailable(Dependency::Revocations, _) => "revocations_unavailable",
+            Denial::Unavailable(Dependency::ProofMemory, _) => "dpop_memory_full",
+            Denial::ProofsOfKey(_) => "dpop_proofs_of_key",
             Denial::Unavailable(Dependency::Records, _) => "records_full",
             Denial::Upstream(why) => match why {
                 UpstreamError::Unresolved => "upstream_unresolved",
@@ -403,7 +415,7 @@ impl Denial {
             Denial::Malformed(Malformed::Version) => self.reason(),
             Denial::Malformed(_) => "request_malformed",
             Denial::Unauthenticated(why, _) => why.public_code(),
-            Denial::Forbidden(Forbidden::Scope(_)) => "insufficient_scope",
+            Denial::Forbidden(Forbidden::Scope(..)) => "insufficient_scope",
             Denial::Forbidden(Forbidden::Role) => "insufficient_role",
             Denial::Forbidden(Forbidden::Permission) => "insufficient_permission",
             Denial::Forbidden(Forbidden::Claim) => "resource_of_others",
@@ -437,6 +449,7 @@ impl Denial {
             | Denial::NoRoute
             | Denial::MethodNotAllowed(_)
             | Denial::Flooded
+            | Denial::ProofsOfKey(_)
             | Denial::RateLimited(_)
             | Denial::Upgrade(_)
             | Denial::Content(_)
@@ -464,7 +477,7 @@ impl Denial {
             Denial::NoRoute => "There is nothing here.",
             Denial::MethodNotAllowed(_) => "The resource does not take this method; see Allow.",
             Denial::Unauthenticated(why, _) => why.description(),
-            Denial::Forbidden(Forbidden::Scope(_)) => {
+            Denial::Forbidden(Forbidden::Scope(..)) => {
                 "The credential lacks a scope that this resource asks for."
             }
             Denial::Forbidden(Forbidden::Role) => {
@@ -481,7 +494,7 @@ impl Denial {
                 "An attestation of the application is required."
             }
             Denial::Attestation(_) => "The attestation of the application is not good.",
-            Denial::StepUp(Short::Age, _) => "A more recent log-in is required.",
+            Denial::StepUp(Short::Age, ..) => "A more recent log-in is required.",
             Denial::StepUp(..) => "A log-in of another kind is required.",
             Denial::Flooded => "Too many requests from this address.",
             Denial::RateLimited(_) => "A limit is used up; see Retry-After.",
@@ -513,6 +526,10 @@ impl Denial {
             Denial::Unavailable(Dependency::Revocations, _) => {
                 "Whether the credential was revoked cannot be told at the moment."
             }
+            Denial::Unavailable(Dependency::ProofMemory, _) => {
+                "No more proofs can be taken now. This is not a fault of the proof; sign a new one later."
+            }
+            Denial::ProofsOfKey(_) => "Too many proofs of one key; see Retry-After.",
             Denial::Unavailable(Dependency::IdentityProvider, _) => {
                 "The token cannot be checked now. This is not a fault of the token; try again later."
             }
@@ -542,14 +559,16 @@ impl Denial {
                 why.public_code()
             )),
             // RFC 9470 section 3
-            Denial::StepUp(_, asks) => Some(format!(
-                "Bearer realm=\"durward\", error=\"insufficient_user_authentication\", \
+            Denial::StepUp(_, asks, scheme) => Some(format!(
+                "{} realm=\"durward\", error=\"insufficient_user_authentication\", \
                  error_description=\"{}\"{asks}",
+                scheme.as_str(),
                 self.detail()
             )),
             // what is missing to an API key cannot be asked for in this way
-            Denial::Forbidden(Forbidden::Scope(scopes)) if !scopes.is_empty() => Some(format!(
-                "Bearer realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\""
+            Denial::Forbidden(Forbidden::Scope(scopes, scheme)) if !scopes.is_empty() => Some(format!(
+                "{} realm=\"durward\", error=\"insufficient_scope\", scope=\"{scopes}\"",
+                scheme.as_str()
             )),
             _ => None,
         }
@@ -572,7 +591,7 @@ impl Denial {
         match self {
             Denial::Flooded | Denial::Content(ContentError::MemoryExhausted) => Some(1),
             Denial::RateLimited(Standing { quota, .. }) => Some(seconds(quota.reset)),
-            Denial::Attempts(_, reset) => Some(seconds(*reset)),
+            Denial::Attempts(_, reset) | Denial::ProofsOfKey(reset) => Some(seconds(*reset)),
             Denial::Unavailable(_, after) => Some(after.as_secs().max(1)),
             Denial::Upstream(UpstreamError::Unresolved) => Some(1),
             _ => None,
@@ -585,7 +604,7 @@ impl Denial {
         match self {
             Denial::Unauthenticated(..) | Denial::Attestation(_) | Denial::StepUp(..) => true,
             Denial::Forbidden(why) => match why {
-                Forbidden::Scope(_) | Forbidden::Role | Forbidden::Permission => true,
+                Forbidden::Scope(..) | Forbidden::Role | Forbidden::Permission => true,
                 // with another path, from elsewhere or later it may do; and which paths were tried is worth knowing
                 Forbidden::Claim
                 | Forbidden::Network

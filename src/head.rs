@@ -17,7 +17,7 @@ use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Uri, Version};
 
 pub use authority::Host;
-pub(crate) use authority::is_name as is_host_name;
+pub(crate) use authority::{is_name as is_host_name, name_length};
 pub use framing::BodyLength;
 pub use path::CanonicalPath;
 pub(crate) use path::canonical as canonical_path;
@@ -235,6 +235,12 @@ impl Head {
     #[must_use]
     pub fn path(&self) -> &str {
         self.path.as_str(&self.uri)
+    }
+
+    /// The path as it was sent, before anything was done to it.
+    #[must_use]
+    pub fn path_as_sent(&self) -> &str {
+        self.uri.path()
     }
 
     /// The query without `?`, as sent.

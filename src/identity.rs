@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use http::header::{HeaderName, HeaderValue};
 
 use crate::clock::UnixTime;
-use crate::gates::authn::Authenticated;
 use crate::gates::authn::claims::Claims;
+use crate::gates::authn::{Authenticated, Scheme};
 
 /// The caller of a request.
 #[derive(Debug, Clone)]
@@ -74,15 +74,42 @@ pub struct Derived {
 }
 
 impl Client {
+    /// Whether its token is bound to a key: then it came with a proof of that (RFC 9449 section 7.2).
+    #[must_use]
+    pub fn is_bound_to_key(&self) -> bool {
+        matches!(self.claims.key_thumbprint(), Ok(Some(_)))
+    }
+
+    /// Whether its token is bound to a certificate: then that is the one of its connection (RFC 8705 section 3).
+    #[must_use]
+    pub fn is_bound_to_certificate(&self) -> bool {
+        matches!(self.claims.certificate_thumbprint(), Ok(Some(_)))
+    }
+
+    /// How its token is sent.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        if self.is_bound_to_key() {
+            Scheme::Dpop
+        } else {
+            Scheme::Bearer
+        }
+    }
+
     /// Who it is and what says so, in words.
     #[must_use]
     pub fn described(&self) -> Arc<str> {
         let Client {
             subject, authority, ..
         } = self;
+        let proven = if self.is_bound_to_key() {
+            ", whose token came with a proof (DPoP)"
+        } else {
+            ""
+        };
         let words = || match self.kind {
-            Kind::Jwt => format!("subject {subject}").into(),
-            Kind::Introspection => format!("subject {subject}, active says {authority}").into(),
+            Kind::Jwt => format!("subject {subject}{proven}").into(),
+            Kind::Introspection => format!("subject {subject}, active says {authority}{proven}").into(),
             Kind::ApiKey => format!("subject {subject}, by a key of {authority}").into(),
             Kind::Certificate => {
                 format!("subject {subject}, by a certificate that {authority} trusts").into()

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderValue, Method};
 use smallvec::SmallVec;
 
 use crate::denial::{Denial, Gate, Verdict};
@@ -104,6 +104,10 @@ pub struct Trace {
     pub client: Option<Arc<Client>>,
     /// The credential that was looked at, good or not.
     pub credential: Option<Digest>,
+    /// The nonce that the caller's next proof should have, where it is time to tell (RFC 9449 section 8).
+    pub nonce: Option<HeaderValue>,
+    /// Networks that the caller's token was seen from lately, where they are so many that it is to be told (M14).
+    pub networks: Option<usize>,
     marks: SmallVec<[Mark; USUAL]>,
 }
 

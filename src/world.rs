@@ -19,9 +19,11 @@ use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::gates::authn::attempts::Counters;
+use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::Revocations;
+use crate::gates::authn::shared_tokens::Sightings;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 
@@ -57,6 +59,12 @@ pub trait World: Sync {
 
     /// What was taken back.
     fn revocations(&self) -> &Revocations;
+
+    /// Proofs of possession seen before.
+    fn proofs(&self) -> &Proofs;
+
+    /// Where bearer tokens were seen.
+    fn sightings(&self) -> &Sightings;
 
     /// Verdicts on credentials seen before.
     fn verdicts(&self) -> &Verdicts;

@@ -23,6 +23,8 @@ pub(super) struct State {
     verdicts: IntGaugeVec,
     verdicts_max: IntGaugeVec,
     verdict_lookups: IntCounterVec,
+    proofs: IntGauge,
+    proofs_max: IntGauge,
     limit_keys: IntGaugeVec,
     limit_capacity: IntGaugeVec,
     limit_evictions: IntCounterVec,
@@ -108,6 +110,14 @@ impl State {
                 "durward_token_verdict_lookups_total",
                 "Tokens looked up among remembered verdicts, by what was found: good, bad, or none.",
                 &["found"],
+            )?,
+            proofs: gauge(
+                "durward_dpop_proofs",
+                "Proofs of possession that are remembered, so that none is taken twice.",
+            )?,
+            proofs_max: gauge(
+                "durward_dpop_proofs_max",
+                "Proofs of possession that are remembered at most.",
             )?,
             limit_keys: gauges(
                 "durward_limit_keys",
@@ -271,6 +281,10 @@ impl State {
         for (found, lookups) in verdicts.lookups() {
             raise(&self.verdict_lookups.with_label_values(&[found]), lookups);
         }
+        let dpop = &running.gateway.dpop;
+        let oldest = UnixTime::of_system().saturating_sub(dpop.max_age);
+        self.proofs.set(number(running.memory.proofs().kept(oldest)));
+        self.proofs_max.set(number(dpop.max_proofs));
     }
 
     fn read_limits(&self, running: &Running) {

@@ -25,6 +25,7 @@ mod acme;
 mod certificate;
 mod condition;
 mod connection;
+mod dpop;
 mod issuer;
 mod keys;
 mod limit;
@@ -34,6 +35,7 @@ mod policy_test;
 mod revocation;
 mod route;
 mod secrets;
+mod shared_tokens;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -50,6 +52,7 @@ pub use condition::{
     Condition, Countries, CountryDatabase, Disable, Inherited, Mode, Networks, StepUp, TimeWindow, Unknown,
 };
 pub use connection::{Connections, Http2};
+pub use dpop::{Dpop, DpopMode, DpopNonce};
 pub use issuer::{ClaimPaths, Discovery, Introspection, Issuer, Jwks, OneOrMany};
 pub use keys::{KeyEntry, KeyFile, KeyPurpose, KeyRing};
 pub use limit::{FailedAuthentication, Flood, Limit, RateOrNone};
@@ -64,6 +67,7 @@ pub use route::{
     RequestRules, Respond, Route, WebSocket,
 };
 pub use secrets::{AppRole, AwsSm, Kubernetes, Pkcs11, Secrets, Vault, VaultAuth};
+pub use shared_tokens::SharedTokens;
 pub use upstream::{
     ErrorBodies, SignAlgorithm, Target, Timeouts, Upstream, UpstreamSign, UpstreamTls, WeightedTarget,
 };
@@ -106,6 +110,9 @@ pub struct Config {
     /// API keys that clients may have, by name.
     #[serde(default)]
     pub keys: BTreeMap<String, KeyRing>,
+    /// How clients prove that they hold the key that their token is bound to.
+    #[serde(default)]
+    pub dpop: Dpop,
     /// What attests applications, by name.
     #[serde(default)]
     pub attestations: BTreeMap<String, Attestation>,
@@ -127,6 +134,9 @@ pub struct Config {
     /// How many credentials that are not good are looked at.
     #[serde(default)]
     pub failed_authentication: Option<FailedAuthentication>,
+    /// When to tell of bearer tokens that are seen from several networks. Default: never.
+    #[serde(default)]
+    pub shared_tokens: Option<SharedTokens>,
     /// Where credentials are listed that were taken back before their end.
     #[serde(default)]
     pub revocation: Option<Revocation>,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::condition::{Disable, Mode, StepUp};
+use super::dpop::DpopMode;
 use super::issuer::OneOrMany;
 use super::scalar::{Secret, Size, Span};
 
@@ -102,6 +103,10 @@ pub struct Auth {
     /// All of these. The first says who it is.
     #[serde(default)]
     pub all_of: Vec<Credential>,
+    /// Whether the token has to be bound to a key that the client proves to hold (DPoP, RFC 9449), beside `jwt` or
+    /// `introspection`. Default: off.
+    #[serde(default)]
+    pub dpop: Option<DpopMode>,
     /// All of these scopes.
     #[serde(default)]
     pub scopes: Vec<String>,
@@ -135,6 +140,9 @@ pub struct Credential {
     /// The certificate that the client's connection has.
     #[serde(default)]
     pub client_certificate: Option<String>,
+    /// Whether the token has to be bound to a key that the client proves to hold. Default: off.
+    #[serde(default)]
+    pub dpop: Option<DpopMode>,
 }
 
 /// Why a route needs no credential, and who answers for that.

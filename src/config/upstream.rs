@@ -24,6 +24,9 @@ pub struct Upstream {
     /// Tell it the client's certificate, in `X-Forwarded-Client-Cert`. Default: false.
     #[serde(default)]
     pub client_certificate_header: bool,
+    /// Pass on the proof of a DPoP token (RFC 9449), for a service that looks at it itself. Default: false.
+    #[serde(default)]
+    pub forward_dpop: bool,
     /// How long an idle connection is kept. Default: 30s. Keep it below the service's own.
     #[serde(default)]
     pub idle: Option<Span>,

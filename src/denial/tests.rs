@@ -1,7 +1,7 @@
 //! Every denial says everything that is asked of it.
 
 use super::*;
-use crate::gates::authn::Schemes;
+use crate::gates::authn::{Scheme, Schemes};
 use crate::gates::limits::window::Quota;
 
 fn every_denial() -> Vec<Denial> {
@@ -19,7 +19,7 @@ fn every_denial() -> Vec<Denial> {
         Denial::Misdirected,
         Denial::NoRoute,
         Denial::MethodNotAllowed("GET".into()),
-        Denial::Forbidden(Forbidden::Scope("a b".into())),
+        Denial::Forbidden(Forbidden::Scope("a b".into(), Scheme::Bearer)),
         Denial::Forbidden(Forbidden::Role),
         Denial::Forbidden(Forbidden::Permission),
         Denial::Forbidden(Forbidden::Claim),
@@ -29,11 +29,13 @@ fn every_denial() -> Vec<Denial> {
         Denial::Forbidden(Forbidden::Time),
         Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
         Denial::Unavailable(Dependency::Revocations, Duration::from_millis(1)),
+        Denial::Unavailable(Dependency::ProofMemory, Duration::from_millis(1)),
+        Denial::ProofsOfKey(Duration::from_millis(1)),
         Denial::Unavailable(Dependency::Records, Duration::from_millis(1)),
         Denial::Internal,
-        Denial::StepUp(Short::Class, "".into()),
-        Denial::StepUp(Short::Methods, "".into()),
-        Denial::StepUp(Short::Age, "".into()),
+        Denial::StepUp(Short::Class, "".into(), Scheme::Bearer),
+        Denial::StepUp(Short::Methods, "".into(), Scheme::Bearer),
+        Denial::StepUp(Short::Age, "".into(), Scheme::Bearer),
         Denial::Flooded,
         Denial::Attempts(Whose::Address, Duration::from_millis(1001)),
         Denial::Attempts(Whose::Account, Duration::from_millis(1001)),
@@ -165,10 +167,13 @@ fn a_denial_is_small() {
 // S63
 #[test]
 fn a_missing_scope_is_challenged_by_name() {
-    let denial = Denial::Forbidden(Forbidden::Scope("read:lien_info".into()));
-    let challenge = denial.challenge().unwrap();
-    assert!(
-        challenge.contains("error=\"insufficient_scope\", scope=\"read:lien_info\""),
-        "{challenge}"
-    );
+    for (scheme, name) in [(Scheme::Bearer, "Bearer"), (Scheme::Dpop, "DPoP")] {
+        let denial = Denial::Forbidden(Forbidden::Scope("read:lien_info".into(), scheme));
+        let challenge = denial.challenge().unwrap();
+        let expected =
+            format!("{name} realm=\"durward\", error=\"insufficient_scope\", scope=\"read:lien_info\"");
+        assert_eq!(challenge, expected);
+        let denial = Denial::StepUp(Short::Class, ", acr_values=\"gold\"".into(), scheme);
+        assert!(denial.challenge().unwrap().starts_with(&format!("{name} realm=")));
+    }
 }

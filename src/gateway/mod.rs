@@ -24,7 +24,9 @@ use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::attempts::Attempts;
 use crate::gates::authn::attestation::Attestation;
 use crate::gates::authn::certificate::{Accepted, Truststore};
+use crate::gates::authn::dpop::Dpop;
 use crate::gates::authn::revocation::Revocation;
+use crate::gates::authn::shared_tokens::SharedTokens;
 use crate::gates::authn::{IdentityHeaders, IssuerPolicy};
 use crate::gates::flood::Flood;
 use crate::gates::limits::Limit;
@@ -52,6 +54,8 @@ pub struct Gateway {
     pub issuers: Box<[IssuerPolicy]>,
     /// All rings of API keys, by name.
     pub keys: Box<[KeyRing]>,
+    /// What proofs of possession have to be like.
+    pub dpop: Dpop,
     /// What attests applications, by name.
     pub attestations: Box<[Attestation]>,
     /// Who may have issued clients' certificates, by name.
@@ -64,6 +68,8 @@ pub struct Gateway {
     pub flood: Option<Flood>,
     /// How many refused credentials are looked at.
     pub attempts: Attempts,
+    /// When to tell of bearer tokens from several networks.
+    pub shared_tokens: Option<SharedTokens>,
     /// Where what was taken back is listed.
     pub revocation: Option<Revocation>,
     /// All limits.

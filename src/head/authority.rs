@@ -90,6 +90,11 @@ impl Value {
     }
 }
 
+/// Length of the name of a well-formed `name[:port]`.
+pub(crate) fn name_length(text: &str) -> Option<usize> {
+    check(text).ok()
+}
+
 /// Checks `name[:port]` and returns the length of the name.
 pub(super) fn check(text: &str) -> Result<usize, Malformed> {
     let (name, port) = match text.strip_prefix('[') {

@@ -11,8 +11,10 @@ use crate::gates::Mode;
 use crate::gates::authn::attempts::Bound;
 use crate::gates::authn::attestation::Binding;
 use crate::gates::authn::certificate::Allowed;
+use crate::gates::authn::dpop::Demand;
+use crate::gates::authn::dpop::nonce::Nonces;
 use crate::gates::authn::revocation::Revocation;
-use crate::gates::authn::{Accepts, Asks};
+use crate::gates::authn::{Accepts, Asks, Tokens};
 use crate::gates::authz::{Asked, Circumstance, Grant, Scopes};
 use crate::gates::content;
 use crate::gates::flood::Flood;
@@ -38,6 +40,7 @@ enum Change {
     PerAddress(Option<Bound>),
     PerAccount(Option<Bound>),
     Revocation(Option<Revocation>),
+    Nonces(Option<Nonces>),
     Circumstances(usize, Box<[Asked<Circumstance>]>),
     Access(usize, Access),
     Asks(usize, Asks),
@@ -86,6 +89,7 @@ impl Change {
             Change::Flood(flood) => swap(flood, &mut gateway.flood),
             Change::PerAddress(bound) => swap(bound, &mut gateway.attempts.per_address),
             Change::Revocation(list) => swap(list, &mut gateway.revocation),
+            Change::Nonces(nonces) => swap(nonces, &mut gateway.dpop.nonces),
             Change::PerAccount(bound) => swap(bound, &mut gateway.attempts.per_account),
             Change::Circumstances(index, circumstances) => {
                 if let Some(route) = route(gateway, *index) {
@@ -186,6 +190,14 @@ pub fn mutants(gateway: &Gateway) -> Vec<Mutant> {
             line: revocation.line,
             route: None,
             change: Change::Revocation(None),
+        });
+    }
+    if gateway.dpop.nonces.is_some() {
+        mutants.push(Mutant {
+            what: "takes proofs without a nonce".to_owned(),
+            line: gateway.dpop.line,
+            route: None,
+            change: Change::Nonces(None),
         });
     }
     for (index, route) in gateway.routes.iter().enumerate() {
@@ -316,30 +328,41 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
     }
 }
 
-/// Tokens of any issuer in the place of those of some; and of several credentials that are all asked for, one less.
+/// Tokens of any issuer in the place of those of some; tokens that are bound to no key, where they have to be; and of several
+/// credentials that are all asked for, one less.
 fn looser_credentials(gateway: &Gateway, asks: &Asks) -> Vec<(String, Asks)> {
     let parts: &[Accepts] = match asks {
         Asks::One(one) => std::slice::from_ref(one),
         Asks::Any(parts) | Asks::All { parts, .. } => parts,
     };
     let mut looser = Vec::new();
+    let with = |position: usize, change: &dyn Fn(&mut Tokens)| {
+        let mut parts: Box<[Accepts]> = parts.into();
+        if let Some(Accepts::Token(tokens)) = parts.get_mut(position) {
+            change(tokens);
+        }
+        match asks {
+            Asks::One(_) | Asks::Any(_) => Asks::Any(parts),
+            Asks::All { identity, .. } => Asks::All {
+                parts,
+                identity: *identity,
+            },
+        }
+    };
     for (position, accepts) in parts.iter().enumerate() {
         if let Accepts::Token(tokens) = accepts
             && !tokens.jwt.is_empty()
             && tokens.jwt.len() < gateway.issuers.len()
         {
-            let mut parts: Box<[Accepts]> = parts.into();
-            if let Some(Accepts::Token(tokens)) = parts.get_mut(position) {
-                tokens.jwt = (0..gateway.issuers.len()).collect();
-            }
-            let asks = match asks {
-                Asks::One(_) | Asks::Any(_) => Asks::Any(parts),
-                Asks::All { identity, .. } => Asks::All {
-                    parts,
-                    identity: *identity,
-                },
-            };
-            looser.push(("takes tokens of every issuer".to_owned(), asks));
+            let every = |tokens: &mut Tokens| tokens.jwt = (0..gateway.issuers.len()).collect();
+            looser.push(("takes tokens of every issuer".to_owned(), with(position, &every)));
+        }
+        if let Accepts::Token(tokens) = accepts
+            && tokens.dpop == Demand::Required
+        {
+            let unbound = |tokens: &mut Tokens| tokens.dpop = Demand::Off;
+            let what = "takes tokens that are not bound to a key";
+            looser.push((what.to_owned(), with(position, &unbound)));
         }
         if let Asks::All { identity, .. } = asks
             && parts.len() > 1

@@ -130,6 +130,15 @@ impl RequestCtx {
             let route = self.route().map_or("", |route| &*route.id);
             self.telemetry.metrics.shadowed(route, gate, reason);
         }
+        if let Some(networks) = self.trace.networks {
+            let route = self.route().map_or("", |route| &*route.id);
+            self.telemetry.metrics.shared_tokens(route).inc();
+            log::warn!(
+                target: "durward::tokens",
+                "{}: token_shared: a bearer token was seen from {networks} networks, lastly on route {route}",
+                self.id
+            );
+        }
         if !self.telemetry.records.is_on() {
             return;
         }
@@ -176,6 +185,7 @@ impl RequestCtx {
                 let written = &client.derived.record;
                 written.get_or_init(|| caller_fields(client))
             }),
+            networks: self.trace.networks,
             credential: credential.as_ref().map(CredentialId::as_str),
             public: self.public().map(|_| true),
             public_reason: self.public().map(|public| &*public.reason),

@@ -14,6 +14,7 @@ use pingora_proxy::Session;
 
 use super::context::{Phase, RequestCtx};
 use crate::denial::{Denial, UpgradeError};
+use crate::gates::authn::dpop;
 use crate::gates::limits::Standing;
 use crate::gates::limits::window::Quota;
 use crate::gates::upgrade;
@@ -97,6 +98,14 @@ fn value(text: &str) -> Result<HeaderValue> {
 /// Headers of every answer that leaves the gateway, its own and upstreams'.
 pub(super) fn seal(headers: &mut HeaderMap, ctx: &RequestCtx) {
     headers.insert(REQUEST_ID, ctx.id_value());
+    if ctx.gateway().dpop.nonces.is_some() {
+        // RFC 9449 section 8.2: ours alone, and nothing that a cache may tell somebody later
+        headers.remove(dpop::NONCE);
+        if let Some(nonce) = &ctx.trace.nonce {
+            headers.insert(dpop::NONCE, nonce.clone());
+            headers.insert(header::CACHE_CONTROL, NO_STORE);
+        }
+    }
     match &ctx.hsts {
         Some(hsts) => _ = headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone()),
         // S11: never on plain HTTP, whoever set it

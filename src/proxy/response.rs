@@ -272,6 +272,7 @@ mod tests {
             },
             idle: second,
             client_certificate_header: false,
+            forwards_proof: false,
             connect_retries: 1,
             replace_error_bodies: true,
         };

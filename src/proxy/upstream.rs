@@ -17,7 +17,7 @@ use super::tether::{ENDED, End, Kind as Held};
 use super::{forwarded, reply, trust};
 use crate::clock::UnixTime;
 use crate::denial::{ContentError, Denial, UpstreamError};
-use crate::gates::authn::{AuthnError, Schemes};
+use crate::gates::authn::{AuthnError, Schemes, dpop};
 use crate::gates::content::BodyPlan;
 use crate::head::Malformed;
 use crate::identity::{Identity, Kind};
@@ -105,6 +105,9 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     // spelled its names, at a third of the cost of changing the copy that Pingora made.
     let mut headers = HeaderMap::with_capacity(request.headers.len() + OURS);
     let ours = &ctx.gateway().identity_headers;
+    // a proof is for us: elsewhere it could be used once more. Where nobody was asked for one, it is a header like any other
+    let keeps_proof = matches!(admitted.identity(), Identity::Anonymous)
+        || ctx.upstream().is_some_and(|upstream| upstream.forwards_proof);
     for (name, value) in &request.headers {
         let is_rewritten = matches!(*name, header::HOST | header::COOKIE)
             || ctx.body.is_some()
@@ -113,7 +116,8 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
                     header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::EXPECT
                 )
             || ctx.opened.is_some() && is_of_the_encrypted(name);
-        if !is_rewritten && !ours.is_reserved(name) && !forwarded::is_ours(name) {
+        let is_withheld = *name == dpop::PROOF && !keeps_proof;
+        if !is_rewritten && !is_withheld && !ours.is_reserved(name) && !forwarded::is_ours(name) {
             headers.append(name.clone(), value.clone());
         }
     }
@@ -323,16 +327,20 @@ fn denial(error: &Error, ctx: &RequestCtx) -> Option<Denial> {
 
 /// What admitted the request has come to its end, or was taken back, while it was under way.
 fn outlived(ctx: &RequestCtx) -> Denial {
-    let kind = match ctx.admitted().map(Admitted::identity) {
-        Some(Identity::Client(client)) => client.kind,
+    let client = match ctx.admitted().map(Admitted::identity) {
+        Some(Identity::Client(client)) => client,
         Some(Identity::Anonymous) | None => return Denial::Internal,
     };
+    let kind = client.kind;
     let why = match ctx.place.ended {
         Some(End::Revoked) => AuthnError::revoked(kind),
         _ => AuthnError::expired(kind),
     };
     let schemes = match kind {
-        Kind::Jwt | Kind::Introspection => Schemes::BEARER,
+        Kind::Jwt | Kind::Introspection => {
+            let algorithms = ctx.gateway().dpop.algorithms;
+            Schemes::default().for_sent(Some(client.scheme()), algorithms)
+        }
         Kind::ApiKey => Schemes::API_KEY,
         Kind::Certificate => Schemes::CERTIFICATE,
     };

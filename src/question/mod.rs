@@ -2,6 +2,7 @@
 //! stand in a configuration.
 
 mod certificate;
+mod proof;
 mod token;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 pub use certificate::Certified;
+pub use proof::Proved;
 
 use crate::clock::UnixTime;
 use crate::config::OneOrMany;
@@ -28,7 +30,7 @@ use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::list::DenyList;
 use crate::gates::authn::revocation::{self, Revocations, Source};
-use crate::gates::authn::{KeysFrom, api_key};
+use crate::gates::authn::{KeysFrom, Scheme, api_key};
 use crate::gates::network::client_address;
 use crate::gateway::Gateway;
 use crate::head::{Head, Malformed, RawHead};
@@ -68,6 +70,10 @@ pub struct Described {
     /// Instead of a token: what a good one would say.
     #[serde(default)]
     pub token: Option<Claimed>,
+    /// Instead of a proof of possession (DPoP): what a good one would say. The token, or what its issuer says of it, is bound
+    /// to its key, unless it has a `cnf`.
+    #[serde(default)]
+    pub dpop: Option<Proved>,
     /// Instead of an attestation: what a good one would say.
     #[serde(default)]
     pub attestation: Option<Attested>,
@@ -129,9 +135,10 @@ pub struct Facts {
     from: Option<SocketAddr>,
     at: Option<UnixTime>,
     keys: BTreeMap<String, String>,
-    introspection: Vec<(String, Arc<Said>)>,
+    introspection: BTreeMap<String, serde_json::Value>,
     revoked: Vec<String>,
     token: Option<Claimed>,
+    dpop: Option<Proved>,
     attestation: Option<Attested>,
     api_key: Option<Granted>,
     client_certificate: Option<Certified>,
@@ -173,6 +180,7 @@ impl Described {
             introspection,
             revoked,
             token,
+            dpop,
             attestation,
             api_key,
             client_certificate,
@@ -208,12 +216,9 @@ impl Described {
             .as_ref()
             .map(|from| from.parse().map_err(|why| format!("from: {why}")))
             .transpose()?;
-        let said = introspection.iter().map(|(name, answer)| {
-            let answer = Said::parse(answer.to_string().as_bytes())
-                .map_err(|_| format!("introspection.{name}: not an answer of RFC 7662"))?;
-            Ok((name.clone(), Arc::new(answer)))
-        });
-        let introspection = said.collect::<Result<_, String>>()?;
+        for (name, answer) in introspection {
+            said(name, answer)?;
+        }
         Ok(Facts {
             method: method.parse().map_err(|why| format!("method: {why}"))?,
             uri: url
@@ -227,9 +232,10 @@ impl Described {
             from,
             at,
             keys: keys.clone(),
-            introspection,
+            introspection: introspection.clone(),
             revoked: revoked.clone(),
             token: token.clone(),
+            dpop: dpop.clone(),
             attestation: attestation.clone(),
             api_key: api_key.clone(),
             client_certificate: client_certificate.clone(),
@@ -240,7 +246,15 @@ impl Described {
     #[must_use]
     pub fn is_numbered(&self) -> bool {
         let claims = self.token.iter().flat_map(|token| token.claims.values());
-        self.from.as_ref().is_some_and(|from| from.contains(NUMBER))
+        let proofs = self.dpop.iter().flat_map(|proof| proof.claims.values());
+        let claims = claims.chain(proofs);
+        // else the second would be refused because it was used before
+        let is_proven_anew = self
+            .dpop
+            .as_ref()
+            .is_some_and(|proof| !proof.claims.contains_key("jti"));
+        is_proven_anew
+            || self.from.as_ref().is_some_and(|from| from.contains(NUMBER))
             || claims
                 .filter_map(|claim| claim.as_str())
                 .any(|text| text.contains(NUMBER))
@@ -254,11 +268,10 @@ impl Described {
         if let Some(from) = &mut described.from {
             *from = from.replace(NUMBER, &n);
         }
-        for claim in described
-            .token
-            .iter_mut()
-            .flat_map(|token| token.claims.values_mut())
-        {
+        let Described { token, dpop, .. } = &mut described;
+        let claims = token.iter_mut().flat_map(|token| token.claims.values_mut());
+        let proofs = dpop.iter_mut().flat_map(|proof| proof.claims.values_mut());
+        for claim in claims.chain(proofs) {
             if let serde_json::Value::String(text) = claim {
                 *text = text.replace(NUMBER, &n);
             }
@@ -286,6 +299,7 @@ impl Facts {
             introspection,
             revoked,
             token,
+            dpop,
             attestation,
             api_key,
             client_certificate,
@@ -306,25 +320,46 @@ impl Facts {
         for name in keys.keys() {
             issuer_of(name)?;
         }
+        let confirmation = dpop
+            .as_ref()
+            .map(|_| Proved::confirmation(&gateway.dpop))
+            .transpose()?;
         let mut said = vec![None; gateway.issuers.len()];
-        for (name, answer) in introspection {
+        for (name, mut answer) in introspection {
             let index = issuer_of(&name)?;
+            if let (Some(confirmation), Some(members)) = (&confirmation, answer.as_object_mut()) {
+                members.entry("cnf").or_insert_with(|| confirmation.clone());
+            }
             if let Some(slot) = said.get_mut(index) {
-                *slot = Some(answer);
+                *slot = Some(Arc::new(self::said(&name, &answer)?));
             }
         }
         let revoked = deny_list(gateway, &revoked)?;
-        if let Some(Claimed { issuer, claims }) = token {
+        if let Some(Claimed { issuer, mut claims }) = token {
             let index = issuer_of(&issuer)?;
             let policy = gateway.issuers.get(index).ok_or("no such issuer")?;
-            let (value, set) = token::sign(&policy.jwt, claims, now)?;
-            headers.insert(
-                AUTHORIZATION,
-                HeaderValue::from_str(&value).map_err(|why| format!("token: {why}"))?,
-            );
+            let scheme = match confirmation {
+                Some(confirmation) => {
+                    claims.entry("cnf".to_owned()).or_insert(confirmation);
+                    Scheme::Dpop
+                }
+                None => Scheme::Bearer,
+            };
+            let (token, set) = token::sign(&policy.jwt, claims, now)?;
+            let value = HeaderValue::from_str(&format!("{} {token}", scheme.as_str()));
+            headers.insert(AUTHORIZATION, value.map_err(|why| format!("token: {why}"))?);
             if let Some(slot) = known.get_mut(index) {
                 *slot = Some(set);
             }
+        }
+        if let Some(proof) = dpop {
+            let scheme = if is_tls { "https" } else { "http" };
+            let what = proof::For {
+                method: &method,
+                url: format!("{scheme}://{authority}{}", uri.path()),
+                now,
+            };
+            proof.give_to(&mut headers, &gateway.dpop, what)?;
         }
         if let Some(attested) = attestation {
             let (name, value) = attested.give_to(gateway, &headers, now)?;
@@ -488,6 +523,12 @@ impl Request for Asked<'_> {
     fn peer(&self) -> &Peer {
         &self.question.peer
     }
+}
+
+/// What an issuer says of a token.
+fn said(name: &str, answer: &serde_json::Value) -> Result<Said, String> {
+    Said::parse(answer.to_string().as_bytes())
+        .map_err(|_| format!("introspection.{name}: not an answer of RFC 7662"))
 }
 
 /// What a description lists, and the file that the configuration names. What is on a server is not known here.

@@ -23,7 +23,7 @@ use crate::gates::authn::jwt::Issuer;
 /// Lifetime of the token in seconds, unless its claims say otherwise.
 const LIFETIME: u64 = 300;
 
-/// The value of `Authorization`, and the keys.
+/// The token, and the keys.
 pub(super) fn sign(
     issuer: &Issuer,
     mut claims: BTreeMap<String, Value>,
@@ -40,26 +40,29 @@ pub(super) fn sign(
     for (name, value) in defaults {
         claims.entry(name.to_owned()).or_insert(value);
     }
-    let signer = Signer::of(issuer)?;
+    let signer = Signer::of(|algorithm| issuer.algorithms.contains(&algorithm))
+        .map_err(|why| format!("token: {why}"))?;
     let mut header = Header::new(signer.algorithm);
     header.kid = Some(KID.to_owned());
     header.typ = issuer.token_types.example().map(str::to_owned);
     let token = encode(&header, &claims, &signer.key).map_err(|why| format!("token: {why}"))?;
-    Ok((format!("Bearer {token}"), signer.set.clone()))
+    Ok((token, signer.set.clone()))
 }
 
 const KID: &str = "described";
 
 /// A key of the moment, one for each algorithm in the life of the process.
-struct Signer {
-    algorithm: Algorithm,
-    key: EncodingKey,
+pub(super) struct Signer {
+    pub algorithm: Algorithm,
+    pub key: EncodingKey,
+    /// The public half, as a JWK without a name.
+    pub public: Value,
     set: Arc<KeySet>,
 }
 
 impl Signer {
-    /// With the algorithm of the issuer's whose keys are the quickest to make.
-    fn of(issuer: &Issuer) -> Result<&'static Signer, String> {
+    /// With the algorithm, of those that are allowed, whose keys are the quickest to make.
+    pub(super) fn of(allows: impl Fn(Algorithm) -> bool) -> Result<&'static Signer, String> {
         static ES256: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::ES256));
         static ES384: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::ES384));
         static EDDSA: LazyLock<Result<Signer, String>> = LazyLock::new(|| Signer::new(Algorithm::EdDSA));
@@ -82,14 +85,15 @@ impl Signer {
         ];
         let signer = known
             .into_iter()
-            .find(|(algorithm, _)| issuer.algorithms.contains(algorithm))
-            .ok_or("the issuer allows no algorithm that tokens can be made with here")?
+            .find(|(algorithm, _)| allows(*algorithm))
+            .ok_or("none of the algorithms can be signed with here")?
             .1;
         signer.as_ref().map_err(Clone::clone)
     }
 
     fn new(algorithm: Algorithm) -> Result<Signer, String> {
-        let (key, mut jwk) = key(algorithm).map_err(|why| format!("no key: {why}"))?;
+        let (key, public) = key(algorithm).map_err(|why| format!("no key: {why}"))?;
+        let mut jwk = public.clone();
         if let Some(members) = jwk.as_object_mut() {
             members.insert("kid".to_owned(), json!(KID));
         }
@@ -98,6 +102,7 @@ impl Signer {
         Ok(Signer {
             algorithm,
             key,
+            public,
             set: Arc::new(set),
         })
     }

@@ -33,6 +33,7 @@ pub struct Metrics {
     upstream_attempts: IntCounterVec,
     upstream_failures: IntCounterVec,
     upstream_duration: HistogramVec,
+    shared_tokens: IntCounterVec,
     streams_open: IntGaugeVec,
     streams_ended: IntCounterVec,
     secrets_failing: IntGauge,
@@ -110,6 +111,11 @@ impl Metrics {
                 "durward_upstream_response_seconds",
                 "From the choice of a target to the head of its answer.",
                 &["upstream", "target", "status_class"],
+            )?,
+            shared_tokens: counters(
+                "durward_shared_tokens_total",
+                "Bearer tokens that were seen from several networks, by the route that showed it.",
+                &["route"],
             )?,
             streams_open: register(
                 &registry,
@@ -226,6 +232,12 @@ impl Metrics {
     #[must_use]
     pub fn streams_open(&self, kind: &str) -> IntGauge {
         self.streams_open.with_label_values(&[kind])
+    }
+
+    /// The counter of bearer tokens that were seen from several networks.
+    #[must_use]
+    pub fn shared_tokens(&self, route: &str) -> IntCounter {
+        self.shared_tokens.with_label_values(&[self.routes.of(route)])
     }
 
     /// A stream ended.

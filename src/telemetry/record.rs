@@ -52,6 +52,8 @@ pub struct Record<'a> {
     pub tls: &'a str,
     /// What [`caller_fields`] wrote; empty where nobody was verified.
     pub caller: &'a str,
+    /// Networks that the caller's token was seen from lately, where they are many.
+    pub networks: Option<usize>,
     /// Keyed digest of a credential that was refused.
     pub credential: Option<&'a str>,
     /// The route needs no credential (S36).
@@ -115,6 +117,10 @@ impl Record<'_> {
         object.text_if(field!("network.protocol.version"), self.protocol);
         object.written(self.tls);
         object.written(self.caller);
+        if let Some(networks) = self.networks {
+            let networks = u64::try_from(networks).unwrap_or(u64::MAX);
+            object.number(field!("durward.token.networks"), networks);
+        }
         object.text_if(field!("durward.credential.id"), self.credential);
         if let Some(public) = self.public {
             object.truth(field!("auth.public"), public);
@@ -172,7 +178,8 @@ fn write_certificate(object: &mut Object<'_>, says: &Says) {
     object.text(field!("tls.client.not_after"), &timestamp(says.not_after));
 }
 
-/// How records name a verified caller: subject, role values, OAuth client, and the name of the issuer or ring of keys.
+/// How records name a verified caller: subject, role values, OAuth client, the name of the issuer or ring of keys, and what
+/// the token is bound to, and therefore came with.
 #[must_use]
 pub fn caller_fields(client: &Client) -> Box<str> {
     fields(|object| {
@@ -182,6 +189,18 @@ pub fn caller_fields(client: &Client) -> Box<str> {
         }
         object.text_if(field!("durward.client.id"), client.client_id.as_deref());
         object.text(field!("durward.issuer"), &client.authority);
+        let bound = [
+            (client.is_bound_to_key(), "dpop"),
+            (client.is_bound_to_certificate(), "certificate"),
+        ];
+        let to: Vec<Box<str>> = bound
+            .iter()
+            .filter(|(is_bound, _)| *is_bound)
+            .map(|(_, to)| (*to).into())
+            .collect();
+        if !to.is_empty() {
+            object.texts(field!("durward.token.bound_to"), &to);
+        }
     })
 }
 

@@ -37,6 +37,8 @@ pub struct Upstream {
     pub connect_retries: u8,
     /// Whether it is told the client's certificate.
     pub client_certificate_header: bool,
+    /// Whether it gets the proofs of callers' tokens (RFC 9449).
+    pub forwards_proof: bool,
     /// Whether bodies of its 5xx answers are replaced.
     pub replace_error_bodies: bool,
 }

@@ -10,7 +10,9 @@ use crate::clock::UnixTime;
 use crate::gates::authn::IssuerPolicy;
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::attempts::Counters;
+use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::revocation::Revocations;
+use crate::gates::authn::shared_tokens::Sightings;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::content::memory::BodyMemory;
 use crate::gates::flood::Sketch;
@@ -26,6 +28,8 @@ pub struct Memory {
     windows: Box<[(Arc<str>, Arc<Windows>)]>,
     attempts: Arc<Counters>,
     revocations: Arc<Revocations>,
+    proofs: Arc<Proofs>,
+    sightings: Arc<Sightings>,
     floods: Arc<Sketch>,
     bodies: Arc<BodyMemory>,
 }
@@ -39,6 +43,7 @@ impl Memory {
             issuers,
             limits,
             attempts,
+            shared_tokens,
             server,
             ..
         } = gateway;
@@ -84,6 +89,16 @@ impl Memory {
                 revocations::adopt(&kept, gateway);
                 kept
             },
+            // whatever is let pass from now on: what was used stays used
+            proofs: before.map_or_else(Arc::default, |memory| memory.proofs.clone()),
+            sightings: before
+                .map(|memory| &memory.sightings)
+                .filter(|sightings| sightings.are_for(shared_tokens.as_ref()))
+                .cloned()
+                .unwrap_or_else(|| {
+                    let most = shared_tokens.as_ref().map(|settings| settings.max_tokens);
+                    Arc::new(most.map_or_else(Sightings::default, Sightings::new))
+                }),
             floods: before.map_or_else(|| Arc::new(Sketch::default()), |memory| memory.floods.clone()),
             // fixed for the life of the process, as `server` is
             bodies: before.map_or_else(
@@ -121,6 +136,12 @@ impl Memory {
     #[must_use]
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
+    }
+
+    /// Proofs of possession that were used.
+    #[must_use]
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// Verdicts on credentials.
@@ -208,6 +229,14 @@ impl World for Moment<'_> {
 
     fn revocations(&self) -> &Revocations {
         &self.memory.revocations
+    }
+
+    fn proofs(&self) -> &Proofs {
+        &self.memory.proofs
+    }
+
+    fn sightings(&self) -> &Sightings {
+        &self.memory.sightings
     }
 
     fn verdicts(&self) -> &Verdicts {

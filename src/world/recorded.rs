@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use super::{Introspected, Keys, World};
 use crate::clock::UnixTime;
 use crate::gates::authn::attempts::Counters;
+use crate::gates::authn::dpop::Proofs;
 use crate::gates::authn::introspection::Said;
 use crate::gates::authn::jwk::KeySet;
 use crate::gates::authn::revocation::Revocations;
+use crate::gates::authn::shared_tokens::Sightings;
 use crate::gates::authn::verdicts::{Digest, Verdicts};
 use crate::gates::limits::window::Windows;
 use crate::gateway::Gateway;
@@ -31,6 +33,10 @@ pub struct Recorded {
     pub attempts: Counters,
     /// What was taken back.
     pub revocations: Revocations,
+    /// Proofs that were used.
+    pub proofs: Proofs,
+    /// Where bearer tokens were seen.
+    pub sightings: Sightings,
     /// What is remembered. Starts empty.
     pub verdicts: Verdicts,
     /// Requests of each network.
@@ -53,6 +59,8 @@ impl Recorded {
             windows,
             attempts: Counters::new(&gateway.attempts, callers),
             revocations: Revocations::default(),
+            proofs: Proofs::default(),
+            sightings: Sightings::default(),
             verdicts: Verdicts::default(),
             asked: Mutex::default(),
         }
@@ -100,6 +108,14 @@ impl World for Recorded {
 
     fn revocations(&self) -> &Revocations {
         &self.revocations
+    }
+
+    fn proofs(&self) -> &Proofs {
+        &self.proofs
+    }
+
+    fn sightings(&self) -> &Sightings {
+        &self.sightings
     }
 
     fn verdicts(&self) -> &Verdicts {

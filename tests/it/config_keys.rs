@@ -10,6 +10,7 @@ mod certificates;
 mod conditions;
 mod connections;
 pub mod credentials;
+mod dpop;
 mod limits;
 mod observe;
 mod policy_tests;
@@ -55,7 +56,7 @@ fn hold(rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn groups() -> [fn() -> Vec<Row>; 15] {
+fn groups() -> [fn() -> Vec<Row>; 16] {
     [
         process::rows,
         secrets::rows,
@@ -64,6 +65,7 @@ fn groups() -> [fn() -> Vec<Row>; 15] {
         connections::rows,
         callers::rows,
         attestations::rows,
+        dpop::rows,
         certificates::rows,
         credentials::rows,
         conditions::rows,
@@ -141,6 +143,11 @@ fn keys_of_credentials_matter() {
 #[test]
 fn keys_of_attestations_matter() {
     hold(&attestations::rows());
+}
+
+#[test]
+fn keys_of_proofs_matter() {
+    hold(&dpop::rows());
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod credentials;
 mod demo;
 mod denials;
 mod discovery;
+mod dpop;
 mod encrypted;
 mod explained;
 mod forged;

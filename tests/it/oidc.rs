@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use serde_json::json;
+
+use crate::dpop::Holder;
 use crate::support::client::request;
 use crate::support::issuer::AUDIENCE;
 use crate::support::{Client, Gateway, Origin, eventually};
@@ -69,6 +72,24 @@ impl Provider {
         let answer = self.form("/token", &body);
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A token for who proves to hold this key (RFC 9449 section 5).
+    fn bound_token(&self, holder: &Holder, resource: &str) -> String {
+        let body = format!("grant_type=client_credentials&scope=read%3Avehicle&resource={resource}");
+        let at = format!("{}/token", self.issuer);
+        let proof = holder.proof_for(&at, "", json!({ "htm": "POST", "ath": null }));
+        let credentials = format!("Basic {}", STANDARD.encode("tests:of%20the%20tests%20alone"));
+        let headers = [
+            ("Authorization", &*credentials),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("DPoP", &*proof),
+        ];
+        let answer = self.post("/token", &headers, &body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let said = answer.json();
+        assert_eq!(said["token_type"], "DPoP");
+        said["access_token"].as_str().unwrap().to_owned()
     }
 
     /// Takes a token back (RFC 7009).
@@ -272,4 +293,28 @@ fn a_token_that_its_provider_took_back_is_refused_once_the_answer_is_too_old() {
     assert_eq!((refused.status, refused.code().as_str()), (401, "invalid_token"));
     let record = gateway.record(refused.header("x-request-id").unwrap());
     assert_eq!(record["error.type"], "token_inactive");
+}
+
+// M14, RFC 9449: bound by a certified provider, as JWT and as opaque token, and of no use to anybody else
+#[test]
+fn tokens_that_a_certified_provider_binds_to_a_key_need_its_proof() {
+    let (provider, origin) = (Provider::start(), Origin::start());
+    let gateway = asking(&provider, &origin, "");
+    let (holder, thief) = (Holder::new(), Holder::new());
+    for (path, resource) in [("/signed", "urn:vehicles"), ("/opaque", "urn:opaque")] {
+        let token = provider.bound_token(&holder, resource);
+        let ask = |scheme: &str, by: &Holder| {
+            let proof = by.proof(path, &token, json!({}));
+            let authorization = format!("{scheme} {token}");
+            let answer = gateway
+                .client()
+                .get(path, &[("Authorization", &authorization), ("DPoP", &proof)]);
+            let record = gateway.record(answer.header("x-request-id").unwrap());
+            record["error.type"].as_str().unwrap_or("none").to_owned()
+        };
+        assert_eq!(ask("DPoP", &holder), "none", "{path}");
+        assert_eq!(ask("DPoP", &thief), "dpop_key_mismatch", "{path}");
+        assert_eq!(ask("Bearer", &holder), "token_dpop_scheme", "{path}");
+    }
+    assert_eq!(origin.seen().len(), 2);
 }

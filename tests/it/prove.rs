@@ -300,6 +300,8 @@ fn admits(gateway: &Gateway, sent: &Sent) -> bool {
         windows: Vec::new(),
         attempts: Default::default(),
         revocations: Default::default(),
+        proofs: Default::default(),
+        sightings: Default::default(),
         verdicts: Verdicts::default(),
         asked: Default::default(),
     });

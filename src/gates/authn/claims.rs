@@ -8,11 +8,14 @@ mod path;
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Map, Value};
 
 use super::error::AuthnError;
 use super::json::{self, Fault};
+use super::verdicts::Digest;
 use crate::clock::UnixTime;
 
 pub use path::{ClaimPath, ClaimPathError};
@@ -112,12 +115,27 @@ impl Claims {
 
     /// `cnf.x5t#S256` (RFC 8705 section 3.1): SHA-256 of the certificate that the token is bound to, in base64url.
     pub fn certificate_thumbprint(&self) -> Result<Option<&str>, AuthnError> {
+        self.confirmation("x5t#S256")
+    }
+
+    /// `cnf.jkt` (RFC 9449 section 6): thumbprint of the key that the token is bound to (RFC 7638, SHA-256). One that is none
+    /// is refused, because no key could be meant by it.
+    pub fn key_thumbprint(&self) -> Result<Option<Digest>, AuthnError> {
+        let Some(text) = self.confirmation("jkt")? else {
+            return Ok(None);
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| AuthnError::ClaimShape)?;
+        bytes.try_into().map(Some).map_err(|_| AuthnError::ClaimShape)
+    }
+
+    /// A member of `cnf` (RFC 7800 section 3.1).
+    fn confirmation(&self, name: &str) -> Result<Option<&str>, AuthnError> {
         let confirmation = match self.members.get("cnf") {
             None => return Ok(None),
             Some(confirmation) => confirmation.as_object().ok_or(AuthnError::ClaimShape)?,
         };
-        let thumbprint = confirmation.get("x5t#S256");
-        thumbprint
+        confirmation
+            .get(name)
             .map(|text| text.as_str().ok_or(AuthnError::ClaimShape))
             .transpose()
     }
@@ -144,6 +162,14 @@ impl Claims {
     /// The single text at `path`. [`AuthnError::ClaimShape`] if it is anything but a string.
     pub fn text(&self, path: &ClaimPath) -> Result<Option<&str>, AuthnError> {
         self.value(path)?
+            .map(|claim| claim.as_str().ok_or(AuthnError::ClaimShape))
+            .transpose()
+    }
+
+    /// The single text of this top-level name. [`AuthnError::ClaimShape`] if it is anything but a string.
+    pub fn text_of(&self, name: &str) -> Result<Option<&str>, AuthnError> {
+        let claim = self.members.get(name);
+        claim
             .map(|claim| claim.as_str().ok_or(AuthnError::ClaimShape))
             .transpose()
     }

@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use super::Schemes;
 use crate::identity::Kind;
 
 /// Declares the enum, its reasons and the list of all from one table, so that they cannot drift.
@@ -168,6 +167,58 @@ authn_errors! {
     TokenCertificateMissing = "token_certificate_missing",
     /// The token is bound to another client certificate than the connection's (RFC 8705 section 3).
     TokenCertificateMismatch = "token_certificate_mismatch",
+
+    /// The token is bound to a key, and was sent without the scheme that says there is a proof of it (RFC 9449 section 7.2).
+    TokenProofMissing = "token_dpop_scheme",
+    /// The token is bound to no key, and the route takes none such, or it was sent as if it were.
+    TokenNotBound = "token_dpop_unbound",
+    /// No proof was sent with a token that is bound to a key.
+    ProofMissing = "dpop_proof_missing",
+    /// More than one proof.
+    ProofRepeated = "dpop_proof_repeated",
+    /// Not a signed JWT, or a claim of another type than it has, or no `iat`.
+    ProofMalformed = "dpop_proof_malformed",
+    /// `typ` is not `dpop+jwt`.
+    ProofType = "dpop_proof_type",
+    /// `alg` is not one that proofs may have.
+    ProofAlgorithm = "dpop_proof_algorithm",
+    /// `jwk` is not there, not a public key, or not one that signatures are checked with here.
+    ProofKey = "dpop_proof_key",
+    /// The key is not the one that the token is bound to.
+    ProofKeyMismatch = "dpop_key_mismatch",
+    /// The signature is not the key's over this proof.
+    ProofSignature = "dpop_proof_signature",
+    /// `htm` is another method, or missing.
+    ProofMethod = "dpop_proof_method",
+    /// `htu` is another URL, or missing.
+    ProofTarget = "dpop_proof_target",
+    /// `ath` is another token, or missing.
+    ProofToken = "dpop_proof_token",
+    /// `iat` is too long ago, or `exp` has passed.
+    ProofExpired = "dpop_proof_expired",
+    /// `iat` or `nbf` is in the future, clock skew included.
+    ProofNotYetValid = "dpop_proof_not_yet_valid",
+    /// `jti` is missing, empty or too long.
+    ProofId = "dpop_proof_id",
+    /// The proof was used before.
+    ProofReplayed = "dpop_proof_replayed",
+    /// The proof has no nonce, and needs one.
+    ProofNonceMissing = "dpop_nonce_missing",
+    /// The nonce of the proof is none of ours, or too old.
+    ProofNonce = "dpop_nonce_unknown",
+}
+
+/// What kind of credential an error is about, as challenges tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A token, however it was sent.
+    Token,
+    /// A token that has to be sent with a proof, or that proof.
+    Proof,
+    /// An API key.
+    ApiKey,
+    /// A client certificate.
+    Certificate,
 }
 
 impl AuthnError {
@@ -192,9 +243,10 @@ impl AuthnError {
     }
 
     /// What the client is told, as a code: one of `credentials_missing`, `token_expired`,
-    /// `token_not_yet_valid`, `invalid_token`, `invalid_api_key`, `client_certificate_missing` and
-    /// `invalid_client_certificate`. The first three and the last but one let a well-meaning client act
-    /// (log in, refresh, fix its clock); anything finer would only help an attacker.
+    /// `token_not_yet_valid`, `invalid_token`, `invalid_api_key`, `client_certificate_missing`,
+    /// `invalid_client_certificate`, `invalid_dpop_proof` and `use_dpop_nonce` (RFC 9449 section 12.2). All but the
+    /// `invalid_` ones let a well-meaning client act (log in, refresh, fix its clock, sign again); anything finer would
+    /// only help an attacker.
     pub const fn public_code(&self) -> &'static str {
         match self {
             Self::CredentialsMissing => "credentials_missing",
@@ -237,7 +289,26 @@ impl AuthnError {
             | Self::TokenRevoked
             | Self::TokenInactive
             | Self::TokenCertificateMissing
-            | Self::TokenCertificateMismatch => "invalid_token",
+            | Self::TokenCertificateMismatch
+            | Self::TokenProofMissing
+            | Self::TokenNotBound
+            // RFC 9449 section 7.1: it is the token that is not this key's
+            | Self::ProofKeyMismatch => "invalid_token",
+            Self::ProofMissing
+            | Self::ProofRepeated
+            | Self::ProofMalformed
+            | Self::ProofType
+            | Self::ProofAlgorithm
+            | Self::ProofKey
+            | Self::ProofSignature
+            | Self::ProofMethod
+            | Self::ProofTarget
+            | Self::ProofToken
+            | Self::ProofExpired
+            | Self::ProofNotYetValid
+            | Self::ProofId
+            | Self::ProofReplayed => "invalid_dpop_proof",
+            Self::ProofNonceMissing | Self::ProofNonce => "use_dpop_nonce",
             Self::ApiKeyRepeated
             | Self::ApiKeyInQuery
             | Self::ApiKeyMalformed
@@ -273,14 +344,18 @@ impl AuthnError {
                 && !matches!(self, Self::CertificateOfAnother | Self::CertificateNotAllowed)
     }
 
-    /// The scheme of the credential that is refused; none where there was none.
+    /// What is refused; none where there was nothing.
     #[must_use]
-    pub fn scheme(&self) -> Schemes {
-        match self.public_code() {
-            "credentials_missing" | "client_certificate_missing" => Schemes::default(),
-            "invalid_api_key" => Schemes::API_KEY,
-            "invalid_client_certificate" => Schemes::CERTIFICATE,
-            _ => Schemes::BEARER,
+    pub fn about(&self) -> Option<About> {
+        match self {
+            Self::TokenProofMissing | Self::TokenNotBound | Self::ProofKeyMismatch => Some(About::Proof),
+            _ => match self.public_code() {
+                "credentials_missing" | "client_certificate_missing" => None,
+                "invalid_api_key" => Some(About::ApiKey),
+                "invalid_client_certificate" => Some(About::Certificate),
+                "invalid_dpop_proof" | "use_dpop_nonce" => Some(About::Proof),
+                _ => Some(About::Token),
+            },
         }
     }
 
@@ -294,6 +369,14 @@ impl AuthnError {
             "invalid_api_key" => "The API key is not valid",
             "client_certificate_missing" => "A client certificate is required",
             "invalid_client_certificate" => "The client certificate is not accepted",
+            "invalid_dpop_proof" => "The DPoP proof is not valid",
+            "use_dpop_nonce" => "The DPoP proof needs a nonce of this server",
+            _ if matches!(self, Self::TokenProofMissing | Self::TokenNotBound) => {
+                "A token that is bound to a key is required, and a DPoP proof"
+            }
+            _ if *self == Self::ProofKeyMismatch => {
+                "The access token is not bound to the key of the DPoP proof"
+            }
             _ => "The access token is not valid",
         }
     }
@@ -326,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_learn_seven_codes_and_descriptions_fit_a_quoted_string() {
+    fn clients_learn_nine_codes_and_descriptions_fit_a_quoted_string() {
         let codes: HashSet<_> = AuthnError::ALL.iter().map(AuthnError::public_code).collect();
         let expected = [
             "credentials_missing",
@@ -336,6 +419,8 @@ mod tests {
             "invalid_api_key",
             "client_certificate_missing",
             "invalid_client_certificate",
+            "invalid_dpop_proof",
+            "use_dpop_nonce",
         ];
         assert_eq!(codes, HashSet::from(expected));
         for error in AuthnError::ALL {

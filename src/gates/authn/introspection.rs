@@ -113,9 +113,12 @@ pub fn verify(
     if claims.audiences().is_some() || !policy.audience_optional {
         jwt::check_audience(issuer, claims)?;
     }
-    // a refresh token is active, too
+    // a refresh token is active, too; and a token of DPoP is only good with the key that is told (RFC 9449 section 6.2)
     let type_of = |name: &str| claims.text(&ClaimPath::of(name));
-    let is_access_token = type_of("token_type")?.is_none_or(|kind| kind.eq_ignore_ascii_case("Bearer"))
+    let is_bound = claims.key_thumbprint()?.is_some();
+    let is_presented =
+        |kind: &str| kind.eq_ignore_ascii_case("Bearer") || is_bound && kind.eq_ignore_ascii_case("DPoP");
+    let is_access_token = type_of("token_type")?.is_none_or(is_presented)
         && type_of("typ")?
             .is_none_or(|kind| kind.eq_ignore_ascii_case("Bearer") || issuer.token_types.accept(Some(kind)));
     if !is_access_token {

@@ -5,6 +5,7 @@
 //! `kid` and by what they may do; the token's header never widens that.
 
 mod key;
+mod thumbprint;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ use serde_json::Value;
 
 use super::json::{self, Fault};
 
-pub use key::Key;
+pub use key::{Key, check_embedded, embedded};
+pub use thumbprint::thumbprint;
 
 /// Longest set that is read, in bytes.
 pub const MAX_SET_BYTES: usize = 256 * 1024;

@@ -124,7 +124,7 @@ pub(super) fn is_usable_kid(kid: &str) -> bool {
     (1..=MAX_KID_BYTES).contains(&kid.len()) && !kid.chars().any(char::is_control)
 }
 
-fn parts(token: &str) -> Result<(&str, &str, &str), AuthnError> {
+pub(super) fn parts(token: &str) -> Result<(&str, &str, &str), AuthnError> {
     let mut parts = token.split('.');
     match (
         parts.next(),
@@ -147,13 +147,13 @@ fn parts(token: &str) -> Result<(&str, &str, &str), AuthnError> {
 
 /// base64url without padding; the decoder refuses bits after the last byte, so that there is one
 /// way to write a token and a cache or deny list cannot be sidestepped with another.
-fn decode(part: &str) -> Result<Vec<u8>, AuthnError> {
+pub(super) fn decode(part: &str) -> Result<Vec<u8>, AuthnError> {
     URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| AuthnError::TokenMalformed)
 }
 
-fn read_header(part: &str) -> Result<Map<String, Value>, AuthnError> {
+pub(super) fn read_header(part: &str) -> Result<Map<String, Value>, AuthnError> {
     match json::parse(&decode(part)?, MAX_HEADER_DEPTH) {
         Ok(Value::Object(header)) => Ok(header),
         Err(Fault::Duplicate) => Err(AuthnError::HeaderDuplicate),

@@ -123,7 +123,7 @@ impl Default for TokenTypes {
     }
 }
 
-fn subtype(media_type: &str) -> &str {
+pub(super) fn subtype(media_type: &str) -> &str {
     match media_type.split_once('/') {
         Some((tree, name)) if tree.eq_ignore_ascii_case("application") => name,
         _ => media_type,

@@ -5,6 +5,7 @@
 //! offers the keys that may have signed it, [`crypto`] checks the signature, [`claims`] reads what was signed and [`jwt`]
 //! decides whether that is acceptable from this issuer now. Tokens that say nothing are their issuer's to tell
 //! ([`introspection`]). API keys are known by their digests ([`api_key`]), certificates by who issued them ([`certificate`]).
+//! A token that is bound to a key or to a certificate counts with that alone ([`dpop`], [`certificate`]).
 //!
 //! A credential that is not good refuses the request: nothing falls through to another way in.
 
@@ -16,6 +17,7 @@ pub mod certificate;
 mod challenge;
 pub mod claims;
 pub mod crypto;
+pub mod dpop;
 pub mod error;
 pub mod headers;
 pub mod introspection;
@@ -25,6 +27,7 @@ pub mod jws;
 pub mod jwt;
 mod query;
 pub mod revocation;
+pub mod shared_tokens;
 pub mod tokens;
 pub mod verdicts;
 
@@ -34,6 +37,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bearer::Scheme;
 pub use challenge::Schemes;
 pub use error::AuthnError;
 pub use headers::IdentityHeaders;
@@ -46,6 +50,7 @@ use crate::request::Request;
 use crate::trace::Trace;
 use crate::world::World;
 use crate::world::fetch::KeysUrl;
+use dpop::Possession;
 use jwk::KeySet;
 use revocation::Standing;
 
@@ -102,6 +107,10 @@ pub(crate) enum Refusal {
     TooMany(Whose, Duration),
     /// Whether it was taken back cannot be told now; holds when to try again.
     Unrevoked(Duration),
+    /// Whether its proof is new could not be told the next time; holds when to try again.
+    ProofsFull(Duration),
+    /// The same, because its key has used up its share of the memory.
+    ProofsOfKey(Duration),
 }
 
 impl From<AuthnError> for Refusal {
@@ -149,11 +158,18 @@ impl Authn {
         world: &W,
         trace: &mut Trace,
     ) -> Verdict<Arc<Client>> {
+        let schemes = || {
+            let sent = bearer::sent(request.headers(), None).ok().flatten();
+            let algorithms = gateway.dpop.algorithms;
+            self.schemes().for_sent(sent.map(|sent| sent.scheme), algorithms)
+        };
         let denial = |refusal| match refusal {
-            Refusal::Bad(why) => Denial::Unauthenticated(why, self.schemes()),
+            Refusal::Bad(why) => Denial::Unauthenticated(why, schemes()),
             Refusal::Unavailable(retry) => Denial::Unavailable(Dependency::IdentityProvider, retry),
             Refusal::TooMany(whose, retry) => Denial::Attempts(whose, retry),
             Refusal::Unrevoked(retry) => Denial::Unavailable(Dependency::Revocations, retry),
+            Refusal::ProofsFull(retry) => Denial::Unavailable(Dependency::ProofMemory, retry),
+            Refusal::ProofsOfKey(retry) => Denial::ProofsOfKey(retry),
         };
         // who speaks to somebody else has not been asked for a certificate in our name (S30)
         let tls = request.peer().tls.as_ref();
@@ -161,19 +177,25 @@ impl Authn {
         let missing = |schemes| match schemes {
             Schemes::CERTIFICATE if !is_named => Denial::Misdirected,
             Schemes::CERTIFICATE => Denial::Unauthenticated(AuthnError::CertificateMissing, schemes),
-            _ => Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes),
+            _ => {
+                let schemes = schemes.for_sent(None, gateway.dpop.algorithms);
+                Denial::Unauthenticated(AuthnError::CredentialsMissing, schemes)
+            }
         };
         let mut identity = None;
+        let mut possession = Possession::default();
         match &self.asks {
             Asks::One(accepts) => {
                 identity = accepts
-                    .authenticate(gateway, request, world, trace)
+                    .authenticate(gateway, request, world, &mut possession, trace)
                     .await
                     .map_err(denial)?;
             }
             Asks::Any(any) => {
                 for accepts in any {
-                    let found = accepts.authenticate(gateway, request, world, trace).await;
+                    let found = accepts
+                        .authenticate(gateway, request, world, &mut possession, trace)
+                        .await;
                     identity = identity.or(found.map_err(denial)?);
                 }
             }
@@ -182,7 +204,9 @@ impl Authn {
                 identity: which,
             } => {
                 for (index, accepts) in parts.iter().enumerate() {
-                    let found = accepts.authenticate(gateway, request, world, trace).await;
+                    let found = accepts
+                        .authenticate(gateway, request, world, &mut possession, trace)
+                        .await;
                     // what is missing is asked for, rather than what is there already
                     let client = found.map_err(denial)?.ok_or_else(|| missing(accepts.scheme()))?;
                     if index == *which {
@@ -191,7 +215,17 @@ impl Authn {
                 }
             }
         }
-        identity.ok_or_else(|| missing(self.schemes()))
+        let identity = identity.ok_or_else(|| missing(self.schemes()))?;
+        let copied = possession.of_whoever_has_it();
+        // once for a request, whatever its token is good for, and last: a proof that is looked at is used up
+        possession.prove(gateway, request, world, trace).map_err(denial)?;
+        if let (Some(settings), Some(token), Some(client)) =
+            (&gateway.shared_tokens, copied, request.peer().client)
+        {
+            let token = verdicts::digest(token);
+            trace.networks = world.sightings().saw(&token, client, world.now(), settings);
+        }
+        Ok(identity)
     }
 
     /// The kinds of credentials, in the order in which they are looked at.
@@ -252,15 +286,16 @@ impl Authn {
 }
 
 impl Accepts {
-    /// `None`: no credential of this kind was sent.
-    async fn authenticate<R: Request, W: World>(
+    /// `None`: no credential of this kind was sent. What a token is bound to is told to `possession`.
+    async fn authenticate<'r, R: Request, W: World>(
         &self,
         gateway: &Gateway,
-        request: &R,
+        request: &'r R,
         world: &W,
+        possession: &mut Possession<'r>,
         trace: &mut Trace,
     ) -> Result<Option<Arc<Client>>, Refusal> {
-        let found = self.identify(gateway, request, world, trace).await?;
+        let found = self.identify(gateway, request, world, possession, trace).await?;
         if let (Some(client), Some(_)) = (&found, &gateway.revocation) {
             match world.revocations().standing(client, world.now()) {
                 Standing::Good => {}
@@ -272,20 +307,25 @@ impl Accepts {
     }
 
     /// Whose credential it is, whether or not it was taken back.
-    async fn identify<R: Request, W: World>(
+    async fn identify<'r, R: Request, W: World>(
         &self,
         gateway: &Gateway,
-        request: &R,
+        request: &'r R,
         world: &W,
+        possession: &mut Possession<'r>,
         trace: &mut Trace,
     ) -> Result<Option<Arc<Client>>, Refusal> {
         match self {
             Accepts::Token(tokens) => {
-                let found = tokens.authenticate(gateway, request, world, trace).await?;
-                if let Some(client) = &found {
-                    certificate::is_bound(client, request)?;
-                }
-                Ok(found)
+                let Some(sent) = bearer::sent(request.headers(), request.head().query())? else {
+                    return Ok(None);
+                };
+                let client = tokens
+                    .authenticate(gateway, request, world, sent.token, trace)
+                    .await?;
+                certificate::is_bound(&client, request)?;
+                possession.add(&client, sent, tokens.dpop)?;
+                Ok(Some(client))
             }
             Accepts::ApiKey(index) => {
                 let Some(ring) = gateway.keys.get(*index) else {
@@ -319,7 +359,7 @@ impl Accepts {
 
     fn scheme(&self) -> Schemes {
         match self {
-            Accepts::Token(_) => Schemes::BEARER,
+            Accepts::Token(tokens) => Schemes::of_tokens(tokens.dpop),
             Accepts::ApiKey(_) => Schemes::API_KEY,
             Accepts::Certificate(_) => Schemes::CERTIFICATE,
         }
@@ -327,13 +367,18 @@ impl Accepts {
 
     fn describe(&self, gateway: &Gateway) -> String {
         match self {
-            Accepts::Token(Tokens { jwt, introspection }) => {
+            Accepts::Token(Tokens {
+                jwt,
+                introspection,
+                dpop,
+            }) => {
                 let signed = format!("a token of {}", names(gateway, jwt).join(" or "));
-                match introspection.map(|index| names(gateway, &[index]).concat()) {
+                let token = match introspection.map(|index| names(gateway, &[index]).concat()) {
                     None => signed,
                     Some(asked) if jwt.is_empty() => format!("a token that {asked} says is active"),
                     Some(asked) => format!("{signed} or one that {asked} says is active"),
-                }
+                };
+                token + dpop.note()
             }
             Accepts::ApiKey(index) => match gateway.keys.get(*index) {
                 Some(ring) => format!("an API key of {}", ring.name),
@@ -348,7 +393,11 @@ impl Accepts {
 
     fn terms(&self, gateway: &Gateway) -> String {
         match self {
-            Accepts::Token(Tokens { jwt, introspection }) => {
+            Accepts::Token(Tokens {
+                jwt,
+                introspection,
+                dpop,
+            }) => {
                 let mut terms = Vec::new();
                 if !jwt.is_empty() {
                     terms.push(format!("jwt: {}", names(gateway, jwt).join(" ")));
@@ -356,7 +405,7 @@ impl Accepts {
                 if let Some(index) = introspection {
                     terms.push(format!("introspection: {}", names(gateway, &[*index]).concat()));
                 }
-                terms.join("; ")
+                terms.join("; ") + dpop.note()
             }
             Accepts::ApiKey(index) => match gateway.keys.get(*index) {
                 Some(ring) if ring.identifies_only => format!("api_key: {} (identifies only)", ring.name),

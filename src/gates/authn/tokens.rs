@@ -1,4 +1,4 @@
-//! Bearer tokens: verified by what they say and who signed it, or by asking their issuer.
+//! Tokens: verified by what they say and who signed it, or by asking their issuer.
 //!
 //! A route that takes both tells them apart by form: what looks like a signed token is verified as one and never asked
 //! about, so that no refused signature gets a second chance.
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempts::Attempt;
+use super::dpop::Demand;
 use super::introspection;
 use super::jwk::KeySet;
 use super::jws::{self, Unverified};
@@ -27,6 +28,8 @@ pub struct Tokens {
     pub jwt: Box<[usize]>,
     /// Index of the issuer that is asked about all others.
     pub introspection: Option<usize>,
+    /// Whether they have to be bound to a key.
+    pub dpop: Demand,
 }
 
 /// Who shows a token, and who is told what is found.
@@ -36,7 +39,7 @@ struct Looker<'a> {
 }
 
 impl Tokens {
-    /// Authenticates the caller by the bearer token; `None` where there is none. `trace` is told which one was looked at.
+    /// Authenticates the caller by this token. `trace` is told that it was looked at.
     ///
     /// # Errors
     /// The token is not good, or what is needed to tell is missing (U2).
@@ -45,11 +48,9 @@ impl Tokens {
         gateway: &Gateway,
         request: &R,
         world: &W,
+        sent: &[u8],
         trace: &mut Trace,
-    ) -> Result<Option<Arc<Client>>, Refusal> {
-        let Some(sent) = bearer::sent(request.headers(), request.head().query())? else {
-            return Ok(None);
-        };
+    ) -> Result<Arc<Client>, Refusal> {
         // what is too long is known by as much of it as is ever looked at
         let digest = verdicts::digest(sent.get(..jws::MAX_TOKEN_BYTES).unwrap_or(sent));
         trace.credential = Some(digest);
@@ -67,7 +68,6 @@ impl Tokens {
             None => self.verified(gateway, world, sent, digest, looker).await,
             Some(index) => asked_about(gateway, world, index, sent, digest, looker).await,
         }
-        .map(Some)
     }
 
     async fn verified<W: World>(

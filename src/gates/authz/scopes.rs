@@ -36,7 +36,7 @@ impl Scopes {
                 Kind::ApiKey | Kind::Certificate => Arc::default(),
                 Kind::Jwt | Kind::Introspection => self.challenge.clone(),
             };
-            Err(Denial::Forbidden(Forbidden::Scope(challenge)))
+            Err(Denial::Forbidden(Forbidden::Scope(challenge, client.scheme())))
         }
     }
 }

@@ -58,7 +58,7 @@ impl StepUp {
     /// # Errors
     /// [`Denial::StepUp`], with the first that falls short.
     pub fn check(&self, client: &Client, now: UnixTime) -> Verdict {
-        let denied = |why| Err(Denial::StepUp(why, self.asks.clone()));
+        let denied = |why| Err(Denial::StepUp(why, self.asks.clone(), client.scheme()));
         let claims = &client.claims;
         if !self.acr.is_empty() {
             let class = claims.text(&self.acr_path).ok().flatten();
@@ -176,7 +176,7 @@ mod tests {
                 Ok(())
             };
             let found = step_up.check(&client, NOW).map_err(|denial| match denial {
-                Denial::StepUp(why, _) => why,
+                Denial::StepUp(why, ..) => why,
                 other => panic!("{other:?}"),
             });
             assert_eq!(found, expected, "{bits:06b}");

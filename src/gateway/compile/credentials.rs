@@ -1,9 +1,11 @@
 //! `routes.*.auth`: which credentials, and how they combine.
 
+use super::dpop;
 use super::findings::Findings;
 use super::routes::Names;
 use crate::config::path::ConfigPath;
 use crate::config::{Auth, Credential, OneOrMany};
+use crate::gates::authn::dpop::Demand;
 use crate::gates::authn::{Accepts, Asks, KeysFrom, Tokens};
 
 /// `None` where there are none that could be used; that was said.
@@ -20,6 +22,7 @@ pub(super) fn asks(
         client_certificate,
         any_of,
         all_of,
+        dpop,
         scopes: _,
         roles: _,
         attestation: _,
@@ -41,6 +44,7 @@ pub(super) fn asks(
         );
         return None;
     }
+    let dpop = dpop::demand(at, *dpop, jwt.is_some() || introspection.is_some(), findings);
     let read = |key: &str, list: &[Credential], findings: &mut Findings<'_>| {
         let at = at.key(key);
         let parts: Vec<Option<Accepts>> = list
@@ -72,7 +76,7 @@ pub(super) fn asks(
             api_key.as_deref(),
             client_certificate.as_deref(),
         );
-        Asks::One(part(at, parts, names, findings)?)
+        Asks::One(part(at, parts, dpop, names, findings)?)
     };
     // S61
     let authenticates = |accepts: &Accepts| !identifies_only(accepts, names);
@@ -106,6 +110,7 @@ fn credential(
         introspection,
         api_key,
         client_certificate,
+        dpop,
     } = credential;
     let given = [
         jwt.is_some(),
@@ -127,7 +132,8 @@ fn credential(
         api_key.as_deref(),
         client_certificate.as_deref(),
     );
-    part(at, parts, names, findings)
+    let dpop = dpop::demand(at, *dpop, jwt.is_some() || introspection.is_some(), findings);
+    part(at, parts, dpop, names, findings)
 }
 
 type Parts<'a> = (
@@ -140,6 +146,7 @@ type Parts<'a> = (
 fn part(
     at: &ConfigPath,
     (jwt, introspection, api_key, client_certificate): Parts<'_>,
+    dpop: Demand,
     names: &Names<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Accepts> {
@@ -148,6 +155,7 @@ fn part(
         return Some(Accepts::Token(Tokens {
             jwt,
             introspection: None,
+            dpop,
         }));
     }
     if let Some(name) = introspection {
@@ -167,6 +175,7 @@ fn part(
         return Some(Accepts::Token(Tokens {
             jwt: Box::default(),
             introspection: Some(index),
+            dpop,
         }));
     }
     if let Some(name) = client_certificate {
@@ -228,15 +237,30 @@ fn any(at: &ConfigPath, parts: Vec<Accepts>, names: &Names<'_>, findings: &mut F
     for (index, part) in parts.into_iter().enumerate() {
         let at = at.index(index);
         match part {
-            Accepts::Token(Tokens { jwt, introspection }) => {
+            Accepts::Token(Tokens {
+                jwt,
+                introspection,
+                dpop,
+            }) => {
                 let before = merged.iter_mut().find_map(|accepts| match accepts {
                     Accepts::Token(tokens) => Some(tokens),
                     Accepts::ApiKey(_) | Accepts::Certificate(_) => None,
                 });
                 let Some(tokens) = before else {
-                    merged.push(Accepts::Token(Tokens { jwt, introspection }));
+                    merged.push(Accepts::Token(Tokens {
+                        jwt,
+                        introspection,
+                        dpop,
+                    }));
                     continue;
                 };
+                if tokens.dpop != dpop {
+                    findings.error(
+                        &at,
+                        "another entry asks for something else of its tokens by `dpop`",
+                        "all tokens come in the same header, and clients are told of one way: write the same beside each",
+                    );
+                }
                 if !jwt.is_empty() && !tokens.jwt.is_empty() {
                     findings.error(
                         &at,

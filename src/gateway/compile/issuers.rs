@@ -167,7 +167,7 @@ fn policy(
     .filter(|_| issuer.is_some())
 }
 
-fn algorithms(
+pub(super) fn algorithms(
     at: &ConfigPath,
     names: &[String],
     findings: &mut Findings<'_>,

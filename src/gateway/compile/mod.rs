@@ -12,6 +12,7 @@ mod conditions;
 mod connections;
 mod content;
 mod credentials;
+mod dpop;
 mod findings;
 mod inheritance;
 mod introspection;
@@ -26,6 +27,7 @@ mod revocation;
 mod routes;
 mod secrets;
 mod server;
+mod shared_tokens;
 mod step_up;
 mod tests;
 mod truststores;
@@ -152,6 +154,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         trusted_proxies,
         issuers,
         keys,
+        dpop,
         attestations,
         truststores,
         client_certificates,
@@ -159,6 +162,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         identity_headers,
         flood,
         failed_authentication,
+        shared_tokens,
         revocation,
         limits,
         upstreams,
@@ -216,6 +220,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
     let roles = routes::roles(&roles, findings);
     let identity_headers = observe::identity_headers(&identity_headers, findings);
     let compiled_keys = keys::compile(&keys, &declared.issuers, &identity_headers, findings);
+    let dpop = self::dpop::compile(&dpop, findings);
     let compiled_attestations = attestations::compile(&attestations, &compiled_keys, findings);
     let theirs = compiled_attestations
         .iter()
@@ -224,6 +229,9 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         identity_headers.reserving(compiled_keys.iter().map(|ring| &ring.header).chain(theirs));
     let flood = limits::flood(&flood, findings);
     let attempts = attempts::compile(failed_authentication.as_ref(), findings);
+    let shared_tokens = shared_tokens
+        .as_ref()
+        .map(|asked| self::shared_tokens::compile(asked, findings));
     let revocation = revocation
         .as_ref()
         .map(|revocation| revocation::compile(revocation, findings));
@@ -295,12 +303,14 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         routes: routes.into(),
         issuers: issuers.into(),
         keys: keys.into(),
+        dpop,
         attestations: compiled_attestations.into(),
         truststores: truststores.into(),
         client_certificates: compiled_certificates.into(),
         identity_headers,
         flood,
         attempts,
+        shared_tokens,
         revocation: revocation.map_or(Some(None), |found| found.map(Some))?,
         limits: limits.into(),
         upstreams: upstreams.into(),

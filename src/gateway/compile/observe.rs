@@ -15,7 +15,7 @@ use crate::gates::authn::headers::Source;
 use crate::gateway::{Records, RecordsTo};
 
 /// Headers that frame or route a request: writing them would be a hole of its own.
-pub(super) const NOT_FOR_IDENTITY: [&str; 11] = [
+pub(super) const NOT_FOR_IDENTITY: [&str; 12] = [
     "host",
     "connection",
     "content-length",
@@ -25,6 +25,7 @@ pub(super) const NOT_FOR_IDENTITY: [&str; 11] = [
     "upgrade",
     "trailer",
     "authorization",
+    "dpop",
     "cookie",
     "forwarded",
 ];

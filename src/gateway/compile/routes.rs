@@ -14,6 +14,7 @@ use crate::config::{self, Auth, Match, Mode};
 use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::attestation::Attestation;
 use crate::gates::authn::certificate::Accepted;
+use crate::gates::authn::dpop::Demand;
 use crate::gates::authn::{Accepts, Asks, Authn, IssuerPolicy, Tokens};
 use crate::gates::authz::{Asked, Authz, Grant, Origin, Role, Roles, Scopes};
 use crate::gates::limits::Limit;
@@ -242,6 +243,7 @@ fn protected(at: &ConfigPath, auth: &Auth, names: &Names<'_>, findings: &mut Fin
         client_certificate: _,
         any_of: _,
         all_of: _,
+        dpop: _,
     } = auth;
     let asks = credentials::asks(at, auth, names, findings).unwrap_or_else(nothing);
     if *mode == Mode::Shadow {
@@ -337,6 +339,7 @@ fn nothing() -> Asks {
     Asks::One(Accepts::Token(Tokens {
         jwt: Box::default(),
         introspection: None,
+        dpop: Demand::Off,
     }))
 }
 

@@ -45,6 +45,7 @@ fn upstream(
         sign,
         timeouts,
         client_certificate_header,
+        forward_dpop,
         idle,
         connect_retries,
         error_bodies,
@@ -90,6 +91,7 @@ fn upstream(
         idle: findings.duration(&at.key("idle"), *idle, SECOND * 30, SHORTEST..=HOUR),
         connect_retries,
         client_certificate_header: *client_certificate_header,
+        forwards_proof: *forward_dpop,
         replace_error_bodies: *error_bodies == ErrorBodies::Replace,
     })
 }

@@ -10,6 +10,7 @@
 //! connection; so every entry point here leaves the queue empty, whatever happened.
 
 mod prepared;
+mod public;
 mod scheme;
 mod sign;
 mod verify;
@@ -25,7 +26,8 @@ use openssl::pkey::{Id, PKey};
 use openssl::rsa::Rsa;
 
 pub use prepared::{MAX_RSA_BITS, MIN_RSA_BITS, PreparedKey};
-pub use scheme::{ALGORITHMS, asymmetric};
+pub use public::PublicKey;
+pub use scheme::{ALGORITHMS, AlgorithmSet, asymmetric};
 
 /// Makes this module the cryptography of `jsonwebtoken` in this process. May be called any number
 /// of times from any thread. [`PreparedKey`] does it by itself; whoever only signs must call it.

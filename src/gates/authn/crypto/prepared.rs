@@ -118,7 +118,7 @@ pub(super) fn entry(key: &DecodingKey) -> Option<Arc<Entry>> {
     TABLE.load().get(&u64::from_be_bytes(id)).cloned()
 }
 
-fn check(key: &PKey<Public>, shape: Shape) -> Result<(), &'static str> {
+pub(super) fn check(key: &PKey<Public>, shape: Shape) -> Result<(), &'static str> {
     match shape {
         Shape::Rsa => {
             let rsa = key.rsa().map_err(|_| "key_malformed")?;

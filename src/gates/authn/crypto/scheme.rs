@@ -25,6 +25,43 @@ pub fn asymmetric(name: &str) -> Option<Algorithm> {
         .filter(|algorithm| ALGORITHMS.contains(algorithm))
 }
 
+/// Some of [`ALGORITHMS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlgorithmSet(u16);
+
+impl AlgorithmSet {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn contains(self, algorithm: Algorithm) -> bool {
+        self.iter().any(|one| one == algorithm)
+    }
+
+    /// In order of the registry.
+    pub fn iter(self) -> impl Iterator<Item = Algorithm> {
+        let each = ALGORITHMS.iter().enumerate();
+        each.filter(move |(bit, _)| self.0 & (1 << bit) != 0)
+            .map(|(_, algorithm)| *algorithm)
+    }
+
+    /// Their names, apart by spaces.
+    #[must_use]
+    pub fn names(self) -> String {
+        let names: Vec<String> = self.iter().map(|algorithm| format!("{algorithm:?}")).collect();
+        names.join(" ")
+    }
+}
+
+impl FromIterator<Algorithm> for AlgorithmSet {
+    fn from_iter<I: IntoIterator<Item = Algorithm>>(algorithms: I) -> Self {
+        let bit = |algorithm| ALGORITHMS.iter().position(|known| *known == algorithm);
+        let bits = algorithms.into_iter().filter_map(bit);
+        Self(bits.fold(0, |set, bit| set | 1 << bit))
+    }
+}
+
 /// How an algorithm signs.
 #[derive(Clone, Copy)]
 pub(super) enum Scheme {
@@ -108,6 +145,19 @@ impl Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_holds_what_it_was_made_of() {
+        let set: AlgorithmSet = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::HS256]
+            .into_iter()
+            .collect();
+        assert_eq!(set.names(), "ES256 EdDSA");
+        assert!(set.contains(Algorithm::EdDSA) && !set.contains(Algorithm::HS256));
+        assert!(!set.contains(Algorithm::RS256));
+        let all: AlgorithmSet = ALGORITHMS.iter().copied().collect();
+        assert!(all.iter().eq(ALGORITHMS.iter().copied()));
+        assert_eq!(AlgorithmSet::NONE.iter().count(), 0);
+    }
 
     #[test]
     fn names_are_case_sensitive_and_symmetric_ones_are_unknown() {

@@ -57,7 +57,7 @@ impl Verifier<Vec<u8>> for PreparedVerifier {
 
 /// OpenSSL itself refuses RSA and Ed25519 signatures of another length than the key's; for ECDSA
 /// it never sees the length, so [`der`] does.
-fn verify(
+pub(super) fn verify(
     scheme: Scheme,
     key: &PKeyRef<Public>,
     message: &[u8],

@@ -11,7 +11,7 @@ use openssl::pkey::{Id, PKey, Public};
 use openssl::rsa::Rsa;
 use serde_json::{Map, Value};
 
-use crate::gates::authn::crypto::{PreparedKey, asymmetric};
+use crate::gates::authn::crypto::{PreparedKey, PublicKey, asymmetric};
 use crate::gates::authn::jws::is_usable_kid;
 
 /// The private members of all key types (RFC 7518 sections 6.2.2 and 6.3.2, RFC 8037 section 2).
@@ -50,19 +50,9 @@ impl Key {
     /// is the one an operator must act on, since anyone can sign with such a key.
     pub(super) fn parse(jwk: &Value) -> Result<Self, &'static str> {
         let jwk = jwk.as_object().ok_or("not_an_object")?;
-        if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
-            return Err("private_key_published");
-        }
+        refuse_private(jwk)?;
         let kid = kid(jwk)?;
-        may_verify(jwk)?;
-        let public = match text(jwk, "kty")? {
-            "RSA" => rsa(jwk)?,
-            "EC" => ec(jwk)?,
-            "OKP" => okp(jwk)?,
-            "oct" => return Err("symmetric_key"),
-            _ => return Err("kty_unsupported"),
-        };
-        let prepared = PreparedKey::new(public)?;
+        let prepared = PreparedKey::new(public(jwk)?)?;
         let algorithms = match jwk.get("alg") {
             None => prepared.algorithms().to_vec(),
             Some(name) => {
@@ -79,6 +69,36 @@ impl Key {
             algorithms,
             prepared,
         })
+    }
+}
+
+/// Reads a JWK that came with what it has signed; the error is a stable reason.
+pub fn embedded(jwk: &Map<String, Value>) -> Result<PublicKey, &'static str> {
+    refuse_private(jwk)?;
+    PublicKey::new(public(jwk)?)
+}
+
+/// What is looked at of such a JWK beside the key itself: that it is public, and for signatures.
+pub fn check_embedded(jwk: &Map<String, Value>) -> Result<(), &'static str> {
+    refuse_private(jwk)?;
+    may_verify(jwk)
+}
+
+fn refuse_private(jwk: &Map<String, Value>) -> Result<(), &'static str> {
+    if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
+        return Err("private_key_published");
+    }
+    Ok(())
+}
+
+fn public(jwk: &Map<String, Value>) -> Result<PKey<Public>, &'static str> {
+    may_verify(jwk)?;
+    match text(jwk, "kty")? {
+        "RSA" => rsa(jwk),
+        "EC" => ec(jwk),
+        "OKP" => okp(jwk),
+        "oct" => Err("symmetric_key"),
+        _ => Err("kty_unsupported"),
     }
 }
 
