@@ -27,13 +27,14 @@ build:
 
 test:
 	@scripts/setup test
-	$(CARGO) test --locked
+	$(CARGO) test --locked --features pkcs11
 
 lint:
 	@scripts/setup build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
-	@tree=$$($(CARGO) tree --locked --edges normal,build,dev --prefix none --format '{p}') || exit 1; \
+	$(CARGO) clippy --all-targets --locked --features pkcs11 -- -D warnings
+	@tree=$$($(CARGO) tree --locked --all-features --edges normal,build,dev --prefix none --format '{p}') || exit 1; \
 	for crate in $(BANNED); do \
 		if printf '%s\n' "$$tree" | grep -q "^$$crate v"; then \
 			echo "lint: $$crate must not be in the tree; cargo tree --invert $$crate says why it is" >&2; exit 1; \

@@ -12,6 +12,7 @@ use http::StatusCode;
 use crate::gates::authn::attestation::AttestationError;
 use crate::gates::authn::introspection::signed::Untrusted;
 use crate::gates::authn::{AuthnError, Scheme, Schemes};
+use crate::gates::content::jwe::JweError;
 use crate::gates::limits::Standing;
 use crate::head::Malformed;
 
@@ -121,6 +122,8 @@ pub enum ContentError {
     Trailers,
     /// All memory for bodies is taken. Not the client's fault.
     MemoryExhausted,
+    /// It could not be opened.
+    Encrypted(JweError),
 }
 
 /// What plain HTTP must not carry.
@@ -304,9 +307,10 @@ impl Denial {
             },
             Denial::Content(why) => match why {
                 ContentError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                ContentError::Incomplete | ContentError::Chunks | ContentError::Trailers => {
-                    StatusCode::BAD_REQUEST
-                }
+                ContentError::Incomplete
+                | ContentError::Chunks
+                | ContentError::Trailers
+                | ContentError::Encrypted(_) => StatusCode::BAD_REQUEST,
                 ContentError::MemoryExhausted => StatusCode::SERVICE_UNAVAILABLE,
                 ContentError::TooSlow => StatusCode::REQUEST_TIMEOUT,
                 ContentError::TypeMissing
@@ -382,6 +386,7 @@ impl Denial {
                 ContentError::TooSlow => "body_too_slow",
                 ContentError::Trailers => "body_trailers",
                 ContentError::MemoryExhausted => "body_memory_exhausted",
+                ContentError::Encrypted(why) => why.reason(),
             },
             Denial::Unavailable(Dependency::IdentityProvider, _) => "identity_provider_unavailable",
             Denial::Unavailable(Dependency::Introspection(why), _) => why.reason(),
@@ -443,6 +448,8 @@ impl Denial {
             Denial::StepUp(..) => "insufficient_user_authentication",
             // what is wrong with the issuer is between it and us
             Denial::Unavailable(Dependency::Introspection(_), _) => "identity_provider_unavailable",
+            // what is wrong would tell who tries keys something of ours
+            Denial::Content(ContentError::Encrypted(_)) => "body_not_decryptable",
             // which of them is nothing that who tries should know
             Denial::Attempts(..) => "too_many_refused_credentials",
             Denial::HeadTooSlow
@@ -519,6 +526,7 @@ impl Denial {
                 ContentError::Incomplete => "The body ended early.",
                 ContentError::Chunks => "The chunks of the body are malformed.",
                 ContentError::TooSlow => "The body did not come in time.",
+                ContentError::Encrypted(_) => "The body is not encrypted as this resource takes it.",
                 ContentError::Trailers => "The body is followed by trailers, which are not taken here.",
                 ContentError::MemoryExhausted => {
                     "There is no room for the body now. This is not a fault of the request; try again later."

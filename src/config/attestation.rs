@@ -17,6 +17,9 @@ pub struct Attestation {
     /// The secret of HS256, in base64, of at least 32 bytes.
     #[serde(default)]
     pub secret: Option<Secret>,
+    /// The secret before, taken as well while the service goes over to `secret`. Default: none.
+    #[serde(default)]
+    pub previous_secret: Option<Secret>,
     /// The keys of the service that issues the tokens, which then have to say `iss`.
     #[serde(default)]
     pub jwks: Option<AttestationKeys>,

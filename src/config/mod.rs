@@ -65,9 +65,10 @@ pub use policy_test::PolicyTest;
 pub use resource::Resource;
 pub use revocation::{OnListFailure, RedisList, Revocation};
 pub use route::{
-    Answer, Auth, BodyHandling, Credential, Match, Normalise, Public, RequestRules, Respond, Route, WebSocket,
+    Answer, Auth, BodyHandling, Credential, Jwe, JweAlgorithm, JweKey, Match, Normalise, Public,
+    RequestRules, Respond, Route, WebSocket,
 };
-pub use secrets::{AppRole, AwsSm, Kubernetes, Secrets, Vault, VaultAuth};
+pub use secrets::{AppRole, AwsSm, Kubernetes, Pkcs11, Secrets, Vault, VaultAuth};
 pub use shared_tokens::SharedTokens;
 pub use upstream::{
     ErrorBodies, SignAlgorithm, Target, Timeouts, Upstream, UpstreamSign, UpstreamTls, WeightedTarget,

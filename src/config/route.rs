@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::condition::{Disable, Mode, StepUp};
 use super::dpop::DpopMode;
 use super::issuer::OneOrMany;
-use super::scalar::{Size, Span};
+use super::scalar::{Secret, Size, Span};
 
 /// One thing that may be asked for: who may, what may be sent, and who answers.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -175,6 +175,48 @@ pub struct RequestRules {
     /// Time in which a buffered body has to be here whole, 100ms to 10m. Default: 30s.
     #[serde(default)]
     pub body_timeout: Option<Span>,
+    /// Bodies are encrypted for us (JWE, RFC 7516), and opened before the upstream gets them. Then they are
+    /// `application/jose`, and nothing else is taken. Default: bodies pass as they are.
+    #[serde(default)]
+    pub jwe: Option<Jwe>,
+}
+
+/// What bodies are opened with, and what may be inside. Content is encrypted with A256GCM and not compressed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Jwe {
+    /// Our keys: an old and a new one can be for a while.
+    pub keys: Vec<JweKey>,
+    /// Media types of which `cty` names one; the first where it says nothing. Default: `application/json`.
+    #[serde(default)]
+    pub content_types: Option<Vec<String>>,
+}
+
+/// A key that clients encrypt for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JweKey {
+    /// How clients name it. A single key needs none.
+    #[serde(default)]
+    pub kid: Option<String>,
+    /// How the key of a message is encrypted with it.
+    pub algorithm: JweAlgorithm,
+    /// A private key in PEM: RSA of 2048 bits or more, or EC on P-256 or P-384.
+    pub key: Secret,
+}
+
+/// Key management of RFC 7518 section 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum JweAlgorithm {
+    /// RSAES-OAEP with SHA-256.
+    #[serde(rename = "RSA-OAEP-256")]
+    RsaOaep256,
+    /// ECDH, whose result is the key.
+    #[serde(rename = "ECDH-ES")]
+    EcdhEs,
+    /// ECDH, whose result wraps the key.
+    #[serde(rename = "ECDH-ES+A256KW")]
+    EcdhEsA256Kw,
 }
 
 /// When the upstream gets the body of a request.

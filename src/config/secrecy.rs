@@ -34,7 +34,7 @@ pub(super) fn looks_secret(key: &str) -> bool {
 pub(super) fn is_reference(value: &str) -> bool {
     let inner = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     inner.is_some_and(|inner| {
-        ["env:", "file:", "sealed:", "vault:", "aws-sm:"]
+        ["env:", "file:", "sealed:", "vault:", "aws-sm:", "pkcs11:"]
             .iter()
             .any(|kind| inner.starts_with(kind))
             && !inner.contains(['{', '}', '$'])
@@ -127,6 +127,7 @@ mod tests {
             "${sealed:x}",
             "${vault:x#y}",
             "${aws-sm:x}",
+            "${pkcs11:object=x}",
         ] {
             assert!(is_reference(reference), "{reference}");
         }

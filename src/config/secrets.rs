@@ -24,6 +24,25 @@ pub struct Secrets {
     /// AWS Secrets Manager, for `${aws-sm:NAME}` and `${aws-sm:NAME#FIELD}`.
     #[serde(default)]
     pub aws_sm: Option<AwsSm>,
+    /// A PKCS#11 token (HSM), for `${pkcs11:object=LABEL}`. Needs a build with the feature `pkcs11`.
+    #[serde(default)]
+    pub pkcs11: Option<Pkcs11>,
+}
+
+/// A PKCS#11 token: an HSM, or what stands for one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pkcs11 {
+    /// The library of its maker: `/usr/lib/softhsm/libsofthsm2.so`.
+    pub module: Text,
+    /// Label of the token.
+    pub token: Text,
+    /// PIN of its user: from the environment, a file or a sealed file.
+    pub pin: Secret,
+    /// The OpenSSL provider `pkcs11`, for private keys that stay in the token. It takes the same module from the environment
+    /// variable PKCS11_PROVIDER_MODULE. Default: none, and no such keys.
+    #[serde(default)]
+    pub provider: Option<Text>,
 }
 
 /// HashiCorp Vault or OpenBao: a key-value engine of version 2.

@@ -72,6 +72,14 @@ fn every_denial() -> Vec<Denial> {
             ContentError::TooSlow,
             ContentError::Trailers,
             ContentError::MemoryExhausted,
+            ContentError::Encrypted(JweError::Malformed),
+            ContentError::Encrypted(JweError::Algorithm),
+            ContentError::Encrypted(JweError::Compressed),
+            ContentError::Encrypted(JweError::Critical),
+            ContentError::Encrypted(JweError::Key),
+            ContentError::Encrypted(JweError::Unwrap),
+            ContentError::Encrypted(JweError::Tag),
+            ContentError::Encrypted(JweError::ContentType),
         ]
         .map(Denial::Content),
     );

@@ -12,6 +12,7 @@ use super::context::RequestCtx;
 use super::upstream::INVALID_CHUNK;
 use crate::denial::{ContentError, Denial};
 use crate::gates::content::BodyPlan;
+use crate::gates::content::jwe::Jwe;
 use crate::gates::content::memory::{BodyBuffer, BodyMemory};
 use crate::head::{BodyLength, Head, Malformed};
 use crate::listener::Fault;
@@ -40,8 +41,18 @@ pub(super) async fn read(session: &mut Session, ctx: &mut RequestCtx) -> Result<
     match read {
         Err(_) => denied(ContentError::TooSlow),
         Ok(Ok(body)) => {
-            ctx.body = Some(body);
-            Ok(None)
+            let Some(jwe) = ctx.route().and_then(|route| route.content.jwe.clone()) else {
+                ctx.body = Some(body);
+                return Ok(None);
+            };
+            match open(&jwe, &body, &reader.memory) {
+                Ok((body, content_type)) => {
+                    ctx.body = Some(body);
+                    ctx.opened = Some(content_type);
+                    Ok(None)
+                }
+                Err(why) => denied(why),
+            }
         }
         Ok(Err(Stopped::Refused(denial))) => Ok(Some(denial)),
         Ok(Err(Stopped::Failed(error))) => match error.etype() {
@@ -56,6 +67,17 @@ pub(super) async fn read(session: &mut Session, ctx: &mut RequestCtx) -> Result<
             _ => denied(ContentError::Incomplete),
         },
     }
+}
+
+/// What an encrypted body is in the clear.
+fn open(jwe: &Jwe, body: &[u8], memory: &Arc<BodyMemory>) -> Result<(Bytes, HeaderValue), ContentError> {
+    let opened = jwe.open(body).map_err(ContentError::Encrypted)?;
+    let length = u64::try_from(opened.body.len()).unwrap_or(u64::MAX);
+    let mut buffer = BodyBuffer::new(memory.clone(), length);
+    buffer
+        .push(opened.body.into())
+        .map_err(|_| ContentError::MemoryExhausted)?;
+    Ok((buffer.finish(), opened.content_type))
 }
 
 /// Why there is no body.

@@ -57,6 +57,8 @@ pub struct RequestCtx {
     pub(super) received: u64,
     /// The body, where it was read whole, until the last attempt that could need it.
     pub(super) body: Option<Bytes>,
+    /// The type of that body, where it was opened here.
+    pub(super) opened: Option<HeaderValue>,
     /// Who takes the client's place while that body is sent, or the answer is held.
     pub(super) place: Place,
     /// When what admitted the request is no longer good.
@@ -109,6 +111,7 @@ impl RequestCtx {
             tls_fields: None,
             received: 0,
             body: None,
+            opened: None,
             place: Place::default(),
             leave_until: None,
             tried: Vec::new(),

@@ -114,7 +114,8 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
                 && matches!(
                     *name,
                     header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::EXPECT
-                );
+                )
+            || ctx.opened.is_some() && is_of_the_encrypted(name);
         let is_withheld = *name == dpop::PROOF && !keeps_proof;
         if !is_rewritten && !is_withheld && !ours.is_reserved(name) && !forwarded::is_ours(name) {
             headers.append(name.clone(), value.clone());
@@ -127,6 +128,9 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     if let Some(body) = &ctx.body {
         // whatever it was before, it is this long now, and here
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    if let Some(content_type) = &ctx.opened {
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
     if let Identity::Client(client) = admitted.identity() {
         for (name, value) in &client.headers {
@@ -154,6 +158,12 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
     parts.headers = headers;
     *request = RequestHeader::from(parts);
     Ok(())
+}
+
+/// Whether a field describes a body as the client sent it, and not what was inside (RFC 9110 section 8.3, RFC 9530).
+fn is_of_the_encrypted(name: &HeaderName) -> bool {
+    *name == header::CONTENT_TYPE
+        || ["content-digest", "repr-digest", "digest", "content-md5"].contains(&name.as_str())
 }
 
 /// All cookies in one field: HTTP/2 may split them (RFC 9113 section 8.2.3), and HTTP/1 knows one field only.

@@ -3,6 +3,7 @@
 
 pub mod aws;
 pub mod keeper;
+pub mod pkcs11;
 pub mod seal;
 pub mod sigv4;
 pub mod store;
@@ -15,16 +16,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use openssl::pkey::{PKey, Private};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::config::scalar::{Lookup, Stored, Unresolved};
+use crate::config::scalar::{Lookup, ObjectType, Stored, TokenObject, Unresolved};
 use keeper::{Keeper, Reading};
 use seal::SealingKey;
 use store::{Document, Settings, StoreError, Stores};
 
 /// Files larger than this are not read.
 const MAX_FILE: u64 = 4 << 20;
+
+const IS_NO_TEXT: &str = "a private key stays in its token: it can be the key of a certificate, of `sign` or of `jwe`, and no part of a text";
 
 /// Environment and files, as the process sees them; and stores, for those who ask for that.
 #[derive(Debug, Default)]
@@ -44,6 +48,8 @@ pub struct Sources {
 #[derive(Default)]
 struct Opened {
     keys: Vec<SealingKey>,
+    /// One of them is in a store that was not asked.
+    lacks_keys: bool,
     stores: Option<Arc<Stores>>,
     /// What they said so far.
     documents: BTreeMap<Document, Arc<Value>>,
@@ -93,9 +99,11 @@ impl Sources {
         self
     }
 
-    /// Sealed files are opened with these from now on.
-    pub fn unlock(&self, keys: Vec<SealingKey>) {
-        self.opened.lock().keys = keys;
+    /// Sealed files are opened with these from now on. `are_all`: none of them is in a store that was not asked.
+    pub fn unlock(&self, keys: Vec<SealingKey>, are_all: bool) {
+        let mut opened = self.opened.lock();
+        opened.keys = keys;
+        opened.lacks_keys = !are_all;
     }
 
     /// The keys that open what is sealed; the first one seals.
@@ -149,6 +157,39 @@ impl Sources {
         let opened = seal::open(&keys, &sealed, &purpose).map_err(|why| why.to_string())?;
         let text = String::from_utf8(opened).map_err(|_| "what is sealed is no text")?;
         Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+    }
+
+    /// A private key that stays in its token.
+    ///
+    /// # Errors
+    /// As [`Lookup::stored`].
+    pub fn token_key(&self, object: &TokenObject) -> Result<PKey<Private>, Unresolved> {
+        let stored = Stored::Pkcs11(object.clone());
+        // what is known of it is kept with what else was read, so that another key in its place is noticed
+        self.known(&stored, Document::Pkcs11(object.clone()))?;
+        let stores = self.opened.lock().stores.clone();
+        stores
+            .map_or(Err(StoreError::NotConfigured), |stores| stores.key(object))
+            .map_err(|why| self.failed(&stored, &why))
+    }
+
+    /// The whole secret, where it is to be had.
+    fn known(&self, stored: &Stored, document: Document) -> Result<Arc<Value>, Unresolved> {
+        let stores = self.opened.lock().stores.clone();
+        if !stores.is_some_and(|stores| stores.has(&document)) {
+            return Err(fault(stored, &StoreError::NotConfigured));
+        }
+        if self.keeper.is_none() {
+            self.opened.lock().not_asked.insert(stored.clone());
+            return Err(Unresolved::NotAsked);
+        }
+        self.document(document).map_err(|why| self.failed(stored, &why))
+    }
+
+    /// A store did not give what was asked for: it is asked again.
+    fn failed(&self, stored: &Stored, why: &StoreError) -> Unresolved {
+        self.opened.lock().failed = true;
+        fault(stored, why)
     }
 
     /// The whole secret, asked for once.
@@ -245,33 +286,31 @@ impl Lookup for Sources {
     }
 
     fn stored(&self, stored: &Stored) -> Result<String, Unresolved> {
-        let fault = |why: String| Unresolved::Stored {
-            stored: stored.clone(),
-            why,
-        };
         let (document, field) = match (stored, Document::of(stored)) {
+            (Stored::Pkcs11(object), _) if object.class == ObjectType::Private => {
+                return Err(fault(stored, &IS_NO_TEXT));
+            }
             (_, Some(found)) => found,
-            (Stored::Sealed(path), None) => return self.unseal(path).map_err(fault),
-            (_, None) => return Err(fault(StoreError::NotConfigured.to_string())),
+            (Stored::Sealed(path), None) => {
+                return self.unseal(path).map_err(|why| {
+                    let mut opened = self.opened.lock();
+                    if opened.lacks_keys {
+                        opened.not_asked.insert(stored.clone());
+                        return Unresolved::NotAsked;
+                    }
+                    fault(stored, &why)
+                });
+            }
+            (_, None) => return Err(fault(stored, &StoreError::NotConfigured)),
         };
-        let configured = self
-            .opened
-            .lock()
-            .stores
-            .as_ref()
-            .is_some_and(|stores| stores.has(&document));
-        if !configured {
-            return Err(fault(StoreError::NotConfigured.to_string()));
-        }
-        if self.keeper.is_none() {
-            self.opened.lock().not_asked.insert(stored.clone());
-            return Err(Unresolved::NotAsked);
-        }
-        let contents = self.document(document);
-        let text = contents.and_then(|contents| store::field(&contents, field));
-        text.map_err(|why| {
-            self.opened.lock().failed = true;
-            fault(why.to_string())
-        })
+        let contents = self.known(stored, document)?;
+        store::field(&contents, field).map_err(|why| self.failed(stored, &why))
+    }
+}
+
+fn fault(stored: &Stored, why: &dyn fmt::Display) -> Unresolved {
+    Unresolved::Stored {
+        stored: stored.clone(),
+        why: why.to_string(),
     }
 }

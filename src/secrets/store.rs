@@ -8,12 +8,13 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
+use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use serde_json::Value;
 
-use super::aws;
 use super::vault::{self, Vault};
-use crate::config::scalar::Stored;
+use super::{aws, pkcs11};
+use crate::config::scalar::{Stored, TokenObject};
 use crate::world::http::{Asker, FetchError};
 
 /// Longest answer, in bytes.
@@ -26,6 +27,8 @@ pub enum Document {
     Vault(String),
     /// A secret of AWS Secrets Manager.
     AwsSm(String),
+    /// An object in the token.
+    Pkcs11(TokenObject),
 }
 
 impl Document {
@@ -36,6 +39,7 @@ impl Document {
             Stored::Sealed(_) => None,
             Stored::Vault { path, field } => Some((Document::Vault(path.clone()), Some(field))),
             Stored::AwsSm { name, field } => Some((Document::AwsSm(name.clone()), field.as_deref())),
+            Stored::Pkcs11(object) => Some((Document::Pkcs11(object.clone()), Some("value"))),
         }
     }
 }
@@ -45,6 +49,7 @@ impl fmt::Display for Document {
         match self {
             Document::Vault(path) => write!(f, "vault:{path}"),
             Document::AwsSm(name) => write!(f, "aws-sm:{name}"),
+            Document::Pkcs11(object) => write!(f, "pkcs11:{object}"),
         }
     }
 }
@@ -60,6 +65,8 @@ pub struct Settings {
     pub vault: Option<vault::Settings>,
     /// `${aws-sm:…}`.
     pub aws: Option<aws::Settings>,
+    /// `${pkcs11:…}`.
+    pub pkcs11: Option<pkcs11::Settings>,
 }
 
 /// Why a store did not give a secret. Never holds one.
@@ -77,6 +84,8 @@ pub enum StoreError {
     Login(StatusCode),
     /// No answer.
     Unreachable(FetchError),
+    /// A token did not give it: which, and why.
+    Token(String),
     /// The answer, or what we would ask, is of no use.
     Unusable(&'static str),
 }
@@ -90,6 +99,7 @@ impl fmt::Display for StoreError {
             StoreError::Refused(status, word) => write!(f, "refused: {} {word}", status.as_u16()),
             StoreError::Login(status) => write!(f, "the login was refused: {}", status.as_u16()),
             StoreError::Unreachable(why) => why.fmt(f),
+            StoreError::Token(why) => f.write_str(why),
             StoreError::Unusable(why) => f.write_str(why),
         }
     }
@@ -128,6 +138,7 @@ impl Stores {
         match document {
             Document::Vault(_) => self.vault.is_some(),
             Document::AwsSm(_) => self.settings.aws.is_some(),
+            Document::Pkcs11(_) => self.settings.pkcs11.is_some(),
         }
     }
 
@@ -147,6 +158,7 @@ impl Stores {
                     let settings = self.settings.aws.as_ref().ok_or(StoreError::NotConfigured)?;
                     aws::read(settings, &asker(&[])?, name).await
                 }
+                Document::Pkcs11(object) => self.object(object.clone()).await,
             }
         };
         tokio::time::timeout(self.settings.timeout, answer)
@@ -161,12 +173,49 @@ impl Stores {
     pub fn read_now(&self, document: &Document) -> Result<Value, StoreError> {
         let asked = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime
-                .map_err(|_| StoreError::Unusable("no runtime"))?
-                .block_on(self.read(document))
+            let runtime = runtime.map_err(|_| StoreError::Unusable("no runtime"))?;
+            let answer = runtime.block_on(self.read(document));
+            // a token that hangs is not waited for
+            runtime.shutdown_background();
+            answer
         };
         std::thread::scope(|scope| scope.spawn(asked).join())
             .unwrap_or(Err(StoreError::Unusable("the question was broken off")))
+    }
+
+    /// An object of the token. Tokens are asked by a thread: their interface knows no other way.
+    #[cfg(feature = "pkcs11")]
+    async fn object(&self, object: TokenObject) -> Result<Value, StoreError> {
+        let settings = self.settings.pkcs11.as_ref().ok_or(StoreError::NotConfigured)?;
+        let token = pkcs11::Token::of(settings);
+        tokio::task::spawn_blocking(move || token.read(&object))
+            .await
+            .unwrap_or(Err(StoreError::Unusable("the question was broken off")))
+    }
+
+    /// There is none in this build: a configuration that names one is refused.
+    #[cfg(not(feature = "pkcs11"))]
+    async fn object(&self, _: TokenObject) -> Result<Value, StoreError> {
+        Err(StoreError::NotConfigured)
+    }
+
+    /// A private key that stays in the token.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    #[cfg(feature = "pkcs11")]
+    pub fn key(&self, object: &TokenObject) -> Result<PKey<Private>, StoreError> {
+        let settings = self.settings.pkcs11.as_ref().ok_or(StoreError::NotConfigured)?;
+        pkcs11::Token::of(settings).key(object)
+    }
+
+    /// There is none in this build: a configuration that names one is refused.
+    ///
+    /// # Errors
+    /// [`StoreError::NotConfigured`].
+    #[cfg(not(feature = "pkcs11"))]
+    pub fn key(&self, _: &TokenObject) -> Result<PKey<Private>, StoreError> {
+        Err(StoreError::NotConfigured)
     }
 
     /// Renews what we are logged in with, when it is time to.

@@ -79,7 +79,11 @@ fn groups() -> [fn() -> Vec<Row>; 16] {
 
 #[test]
 fn every_key_of_the_schema_has_a_row_and_every_row_a_key() {
-    let keys: BTreeSet<String> = schema::keys();
+    let mut keys: BTreeSet<String> = schema::keys();
+    if cfg!(not(feature = "pkcs11")) {
+        // a build without it refuses them, and there is nothing more to see
+        keys.retain(|key| !key.starts_with("secrets.pkcs11."));
+    }
     let rows: Vec<&str> = groups()
         .iter()
         .flat_map(|rows| rows())

@@ -35,7 +35,7 @@ pub fn config(origin: &Origin, keys: &Keys, sign: &str) -> String {
 }
 
 /// What somebody else's library says of requests.
-fn verified(requests: &[Value]) -> Vec<Value> {
+pub fn verified(requests: &[Value]) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/verify_signature.py");
     let mut child = Command::new(python())
         .arg(script)
@@ -55,7 +55,7 @@ fn verified(requests: &[Value]) -> Vec<Value> {
         .collect()
 }
 
-fn as_json(seen: &Seen, algorithm: &str, key: &str) -> Value {
+pub fn as_json(seen: &Seen, algorithm: &str, key: &str) -> Value {
     let host = seen.header("host").unwrap();
     json!({
         "method": seen.method, "url": format!("http://{host}{}", seen.target), "headers": seen.headers,

@@ -28,12 +28,12 @@ pub fn config(issuer: SocketAddr, reference: &str, secrets: &str) -> String {
     )
 }
 
-fn issuer() -> Origin {
+pub fn issuer() -> Origin {
     Origin::answering(|_| Reply::new(200, &[("Content-Type", "application/json")], "{\"active\":false}"))
 }
 
 /// The secret that the gateway shows its issuer now. Each token is asked about anew.
-fn shown(gateway: &Gateway, issuer: &Origin) -> String {
+pub fn shown(gateway: &Gateway, issuer: &Origin) -> String {
     let token = format!("opaque-{}", issuer.seen().len());
     assert_eq!(gateway.client().get_with("/", &token).status, 401);
     let seen = issuer.seen().pop().unwrap();
@@ -47,7 +47,7 @@ fn shown(gateway: &Gateway, issuer: &Origin) -> String {
     decoded.strip_prefix("us:").unwrap().to_owned()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }
@@ -299,7 +299,7 @@ fn keys_in_a_store_need_no_network_to_be_checked() {
 }
 
 /// Runs `durward seal`.
-fn seal(arguments: &[&str], key: &str, secret: &str) -> Output {
+pub fn seal(arguments: &[&str], key: &str, secret: &str) -> Output {
     let mut child = binary()
         .arg("seal")
         .args(arguments)

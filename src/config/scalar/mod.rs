@@ -7,6 +7,7 @@ mod size;
 mod span;
 mod stored;
 mod text;
+mod token_object;
 
 pub use rate::Rate;
 pub use secret::Secret;
@@ -15,3 +16,4 @@ pub use size::Size;
 pub use span::Span;
 pub use stored::Stored;
 pub use text::{Lookup, Malformed, Text, Unresolved};
+pub use token_object::{ObjectType, TokenObject, encoded};

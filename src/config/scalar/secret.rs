@@ -8,7 +8,9 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use super::stored::Stored;
 use super::text::{Lookup, Malformed, Segment, Text, Unresolved};
+use super::token_object::{ObjectType, TokenObject};
 
 /// The name by which the decoder knows that a value is secret, whatever its key: what is wrong is not shown then.
 pub(in crate::config) const TYPE: &str = "durward::Secret";
@@ -26,6 +28,25 @@ impl Secret {
             Segment::File(path) => Some(path.as_path()),
             Segment::Literal(_) | Segment::Env { .. } | Segment::Stored(_) => None,
         })
+    }
+
+    /// Whether any of it is kept where only secrets are, and is no sealed file.
+    #[must_use]
+    pub fn is_in_a_store(&self) -> bool {
+        let is_store = |segment: &Segment| match segment {
+            Segment::Stored(stored) => !matches!(stored, Stored::Sealed(_)),
+            Segment::Literal(_) | Segment::Env { .. } | Segment::File(_) => false,
+        };
+        self.0.segments().iter().any(is_store)
+    }
+
+    /// The private key that it is where that stays in its token: it has no text.
+    #[must_use]
+    pub fn token_key(&self) -> Option<&TokenObject> {
+        match self.0.segments() {
+            [Segment::Stored(Stored::Pkcs11(object))] if object.class == ObjectType::Private => Some(object),
+            _ => None,
+        }
     }
 
     /// The secret itself. Whoever takes it sees to it that it is not printed.
@@ -128,9 +149,9 @@ impl JsonSchema for Secret {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Where a secret is kept: `${env:NAME}`, `${file:/path}`, `${sealed:/path}`, `${vault:PATH#FIELD}`, `${aws-sm:NAME#FIELD}`. Never the secret itself.",
+            "description": "Where a secret is kept: `${env:NAME}`, `${file:/path}`, `${sealed:/path}`, `${vault:PATH#FIELD}`, `${aws-sm:NAME#FIELD}`, `${pkcs11:object=LABEL}`. Never the secret itself.",
             "type": "string",
-            "pattern": "\\$\\{(env:[A-Za-z_][A-Za-z0-9_]*|(file|sealed|vault|aws-sm):[^}]+)\\}"
+            "pattern": "\\$\\{(env:[A-Za-z_][A-Za-z0-9_]*|(file|sealed|vault|aws-sm|pkcs11):[^}]+)\\}"
         })
     }
 }
@@ -155,6 +176,7 @@ mod tests {
             "\"${sealed:/x}\"",
             "\"${vault:a/b#c}\"",
             "\"${aws-sm:arn:aws:x:y#c}\"",
+            "\"${pkcs11:object=a;type=private}\"",
         ] {
             let secret: Secret = serde_json::from_str(text).unwrap();
             assert!(

@@ -1,9 +1,11 @@
-//! References to where only secrets are kept: `${sealed:/path}`, `${vault:PATH#FIELD}`, `${aws-sm:NAME}`.
+//! References to where only secrets are kept: `${sealed:/path}`, `${vault:PATH#FIELD}`,
+//! `${aws-sm:NAME}`, `${pkcs11:object=LABEL}`.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::text::Malformed;
+use super::token_object::TokenObject;
 
 /// A place where only secrets are kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +26,8 @@ pub enum Stored {
         /// Which member of it; none: the whole text.
         field: Option<String>,
     },
+    /// An object in a PKCS#11 token.
+    Pkcs11(TokenObject),
 }
 
 impl fmt::Display for Stored {
@@ -32,6 +36,7 @@ impl fmt::Display for Stored {
         match self {
             Stored::Sealed(path) => write!(f, "${{sealed:{}}}", path.display()),
             Stored::Vault { path, field } => write!(f, "${{vault:{path}#{field}}}"),
+            Stored::Pkcs11(object) => write!(f, "${{pkcs11:{object}}}"),
             Stored::AwsSm { name, field: None } => write!(f, "${{aws-sm:{name}}}"),
             Stored::AwsSm {
                 name,
@@ -80,6 +85,9 @@ impl Stored {
             } else {
                 Ok(Stored::AwsSm { name, field })
             };
+        }
+        if let Some(path) = inner.strip_prefix("pkcs11:") {
+            return TokenObject::read(path).map(Stored::Pkcs11);
         }
         Err(Malformed(
             "unknown kind of reference: write `${env:NAME}` or `${file:/path}`",

@@ -5,7 +5,8 @@
 //!
 //! `${env:NAME}` and `${env:NAME:-default}` (the default also stands in for an empty variable, as in a shell),
 //! `${file:/path}` (without the line ends at its end), `$$` for one dollar sign. Only in a [`Secret`](super::Secret), where it
-//! is kept elsewhere: `${sealed:/path}`, `${vault:PATH#FIELD}`, `${aws-sm:NAME}` and `${aws-sm:NAME#FIELD}`.
+//! is kept elsewhere: `${sealed:/path}`, `${vault:PATH#FIELD}`, `${aws-sm:NAME}`, `${aws-sm:NAME#FIELD}` and
+//! `${pkcs11:object=LABEL}`.
 
 use std::borrow::Cow;
 use std::fmt;

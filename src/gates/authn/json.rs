@@ -11,7 +11,7 @@ use serde_json::{Map, Number, Value};
 
 /// What is wrong with a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Not JSON (RFC 8259), or a number outside of what an `f64` holds.
     Syntax,
     /// A member name occurs twice in one object.
@@ -21,7 +21,7 @@ pub(super) enum Fault {
 }
 
 /// Reads one whole document. An array or object counts one level; a scalar none.
-pub(super) fn parse(text: &[u8], max_depth: usize) -> Result<Value, Fault> {
+pub(crate) fn parse(text: &[u8], max_depth: usize) -> Result<Value, Fault> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = read(&mut deserializer, max_depth)?;
     deserializer.end().map_err(|_| Fault::Syntax)?;

@@ -21,7 +21,7 @@ pub mod dpop;
 pub mod error;
 pub mod headers;
 pub mod introspection;
-mod json;
+pub(crate) mod json;
 pub mod jwk;
 pub mod jws;
 pub mod jwt;

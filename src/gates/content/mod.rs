@@ -4,8 +4,10 @@
 //! reads it. Most routes read it whole before the upstream has had the request, so that a body which turns out too long,
 //! too slow or broken was never seen there; some pass it on as it comes.
 
+pub mod jwe;
 pub mod memory;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
@@ -13,6 +15,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use super::Mode;
 use crate::denial::{ContentError, Denial, Verdict};
 use crate::head::{BodyLength, Head};
+use jwe::Jwe;
 
 /// Stands for every media type, and for none.
 pub const ANY: &str = "*/*";
@@ -26,6 +29,8 @@ pub struct Content {
     pub types: Box<[Box<str>]>,
     /// How bodies are read.
     pub reading: Reading,
+    /// What opens them; `None`: they pass as they are.
+    pub jwe: Option<Arc<Jwe>>,
     /// Whether the configuration says something of length or type, rather than leaving both as they are.
     pub is_written: bool,
     /// Whether its word counts.
@@ -109,9 +114,10 @@ impl Content {
             Reading::Stream => ", passed on as they come",
         };
         format!(
-            "takes up to {} bytes of {}{passed}{}",
+            "takes up to {} bytes of {}{passed}{}{}",
             self.max_body,
             self.types.join(", "),
+            self.jwe.as_deref().map_or_else(String::new, Jwe::describe),
             self.mode.note()
         )
     }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderName;
 
-use super::findings::Findings;
+use super::findings::{Findings, NOT_ASKED};
 use super::issuers::claim_path;
 use super::key_sets::key_set;
 use super::observe::NOT_FOR_IDENTITY;
 use crate::config::path::ConfigPath;
+use crate::config::scalar::Secret;
 use crate::config::{self, AttestationKeys};
 use crate::gates::authn::KeysFrom;
 use crate::gates::authn::api_key::KeyRing;
@@ -39,6 +42,7 @@ fn one(
     let config::Attestation {
         header,
         secret,
+        previous_secret,
         jwks,
         issuer,
         audience,
@@ -60,17 +64,7 @@ fn one(
         );
     }
     let verifier = match (secret, jwks) {
-        (Some(secret), None) => {
-            let at = at.key("secret");
-            let key = findings
-                .secret(&at, secret)
-                .map(|secret| attestation::secret(&secret));
-            if matches!(key, Some(None)) {
-                let message = format!("the secret is not base64 of at least {MIN_SECRET} bytes");
-                findings.error(&at, message, "`openssl rand -base64 32` makes one");
-            }
-            key.flatten().map(Verifier::Secret)
-        }
+        (Some(secret), None) => shared(&at.key("secret"), secret, findings),
         (None, Some(jwks)) => {
             if issuer.is_none() {
                 findings.incomplete(at, "with `jwks`, `issuer` says whose tokens are meant", "");
@@ -79,6 +73,14 @@ fn one(
         }
         _ => {
             findings.incomplete(at, "an attestation has exactly one of `secret` and `jwks`", "");
+            None
+        }
+    };
+    let previous = match (previous_secret, secret) {
+        (None, _) => None,
+        (Some(previous), Some(_)) => Some(shared(&at.key("previous_secret"), previous, findings)?),
+        (Some(_), None) => {
+            findings.incomplete(at, "`previous_secret` goes with `secret`", "");
             None
         }
     };
@@ -101,11 +103,29 @@ fn one(
     });
     let line = findings.line(at);
     let mut attestation = Attestation::new(name, parsed?, verifier?, max_lifetime, line);
+    attestation.verifiers.extend(previous);
     attestation.issuer = issuer.map_or(Some(None), |text| text.map(Some))?;
     attestation.audience = audience.map_or(Some(None), |text| text.map(Some))?;
     attestation.binding = binding.map_or(Some(None), |binding| binding.map(Some))?;
     attestation.mode = super::conditions::mode(*mode);
     Some(attestation)
+}
+
+/// A secret that the service has, too.
+fn shared(at: &ConfigPath, secret: &Secret, findings: &mut Findings<'_>) -> Option<Verifier> {
+    let text = findings.secret(at, secret)?;
+    // one that nobody was asked for has any form
+    let text = if text == NOT_ASKED {
+        STANDARD.encode([0; MIN_SECRET])
+    } else {
+        text
+    };
+    let key = attestation::secret(&text);
+    if key.is_none() {
+        let message = format!("the secret is not base64 of at least {MIN_SECRET} bytes");
+        findings.error(at, message, "`openssl rand -base64 32` makes one");
+    }
+    key.map(Verifier::Secret)
 }
 
 fn keys(at: &ConfigPath, jwks: &AttestationKeys, findings: &mut Findings<'_>) -> Option<Verifier> {

@@ -11,7 +11,7 @@ use super::findings::{Findings, NOT_ASKED};
 use crate::clock::UnixTime;
 use crate::config::Certificate;
 use crate::config::path::ConfigPath;
-use crate::config::scalar::Text;
+use crate::config::scalar::{Secret, Text, TokenObject, Unresolved};
 use crate::gateway::CertifiedKey;
 use crate::gateway::certificates::{Slot, stand_in, stands_in};
 use crate::pki::facts;
@@ -70,10 +70,7 @@ fn certified_key(
         (None, Some(cert), None, Some(key_pem)) if is_of_files => {
             let chain = findings.file(&at.key("cert"), cert);
             let at = at.key("key_pem");
-            let key = findings
-                .secret(&at, key_pem)
-                .and_then(|pem| private_key(&at, &pem, findings));
-            (chain, key)
+            (chain, secret_key(&at, key_pem, findings))
         }
         _ => {
             findings.incomplete(
@@ -158,7 +155,38 @@ pub(super) fn key_file(at: &ConfigPath, name: &str, findings: &mut Findings<'_>)
     private_key(at, &pem, findings)
 }
 
-pub(super) fn private_key(at: &ConfigPath, pem: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
+/// A private key, or what stands for one that stays in its token.
+pub(super) fn secret_key(
+    at: &ConfigPath,
+    key: &Secret,
+    findings: &mut Findings<'_>,
+) -> Option<PKey<Private>> {
+    match key.token_key() {
+        Some(object) => token_key(at, object, findings),
+        None => {
+            let pem = findings.secret(at, key)?;
+            private_key(at, &pem, findings)
+        }
+    }
+}
+
+/// A private key that stays in its token; what stands in for it where nobody is asked.
+pub(super) fn token_key(
+    at: &ConfigPath,
+    object: &TokenObject,
+    findings: &mut Findings<'_>,
+) -> Option<PKey<Private>> {
+    match findings.sources().token_key(object) {
+        Ok(key) => Some(key),
+        Err(Unresolved::NotAsked) => stand_in(),
+        Err(why) => {
+            findings.error(at, why.to_string(), "");
+            None
+        }
+    }
+}
+
+fn private_key(at: &ConfigPath, pem: &str, findings: &mut Findings<'_>) -> Option<PKey<Private>> {
     if pem == NOT_ASKED {
         return stand_in();
     }

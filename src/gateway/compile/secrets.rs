@@ -1,10 +1,11 @@
 //! `secrets:`. Before everything else: what other nouns refer to is looked up in what is opened here.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
 
-use super::findings::Findings;
+use super::findings::{Findings, NOT_ASKED};
 use super::key_sets::{authorities, url_of};
 use crate::config;
 use crate::config::path::ConfigPath;
@@ -12,7 +13,7 @@ use crate::secrets::seal::SealingKey;
 use crate::secrets::sigv4::Credentials;
 use crate::secrets::store::Settings;
 use crate::secrets::vault::Login;
-use crate::secrets::{aws, vault};
+use crate::secrets::{aws, pkcs11, vault};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -25,21 +26,29 @@ pub(super) fn compile(secrets: &config::Secrets, findings: &mut Findings<'_>) {
         timeout,
         vault,
         aws_sm,
+        pkcs11,
     } = secrets;
     let at = ConfigPath::root().key("secrets");
     let list = at.key("sealing_keys");
-    let mut keys = Vec::new();
-    for (index, key) in sealing_keys.iter().enumerate() {
-        let at = list.index(index);
-        let Some(text) = findings.secret(&at, key) else {
-            continue;
-        };
-        match SealingKey::parse(&text) {
-            Some(key) => keys.push(key),
-            None => findings.error(&at, "not a sealing key", "make one with `durward seal --new-key`"),
+    let mut keys: Vec<Option<SealingKey>> = vec![None; sealing_keys.len()];
+    let mut are_all = true;
+    let mut unlock = |are_in_a_store: bool, findings: &mut Findings<'_>| {
+        for (index, (key, opened)) in sealing_keys.iter().zip(&mut keys).enumerate() {
+            if key.is_in_a_store() != are_in_a_store {
+                continue;
+            }
+            let at = list.index(index);
+            match findings.secret(&at, key).as_deref() {
+                None => {}
+                Some(NOT_ASKED) => are_all = false,
+                Some(text) => *opened = sealing_key(&at, text, findings),
+            }
         }
-    }
-    findings.sources().unlock(keys);
+        let opened = keys.iter().flatten().cloned().collect();
+        findings.sources().unlock(opened, are_all);
+    };
+    // what opens the token may be sealed, and a key that seals may be in the token
+    unlock(false, findings);
     let refresh = findings.duration(&at.key("refresh"), *refresh, SECOND * 300, SECOND..=DAY);
     let timeout = findings.duration(
         &at.key("timeout"),
@@ -47,6 +56,18 @@ pub(super) fn compile(secrets: &config::Secrets, findings: &mut Findings<'_>) {
         SECOND * 5,
         Duration::from_millis(100)..=SECOND * 30,
     );
+    let pkcs11 = pkcs11
+        .as_ref()
+        .and_then(|pkcs11| self::pkcs11(&at.key("pkcs11"), pkcs11, findings));
+    let token_alone = Settings {
+        refresh,
+        timeout,
+        vault: None,
+        aws: None,
+        pkcs11,
+    };
+    findings.sources().open(token_alone.clone());
+    unlock(true, findings);
     let vault = vault
         .as_ref()
         .and_then(|vault| self::vault(&at.key("vault"), vault, findings));
@@ -54,11 +75,64 @@ pub(super) fn compile(secrets: &config::Secrets, findings: &mut Findings<'_>) {
         .as_ref()
         .and_then(|aws_sm| self::aws_sm(&at.key("aws_sm"), aws_sm, findings));
     findings.sources().open(Settings {
-        refresh,
-        timeout,
         vault,
         aws,
+        ..token_alone
     });
+}
+
+fn sealing_key(at: &ConfigPath, text: &str, findings: &mut Findings<'_>) -> Option<SealingKey> {
+    let key = SealingKey::parse(text);
+    if key.is_none() {
+        findings.error(at, "not a sealing key", "make one with `durward seal --new-key`");
+    }
+    key
+}
+
+fn pkcs11(at: &ConfigPath, pkcs11: &config::Pkcs11, findings: &mut Findings<'_>) -> Option<pkcs11::Settings> {
+    let config::Pkcs11 {
+        module,
+        token,
+        pin,
+        provider,
+    } = pkcs11;
+    if !pkcs11::IS_BUILT {
+        findings.error(at, "this build has no PKCS#11", "build with `--features pkcs11`");
+        return None;
+    }
+    let module = path(&at.key("module"), module, findings);
+    let at_token = at.key("token");
+    let token = findings.text(&at_token, token);
+    // CK_TOKEN_INFO has so much room for it
+    let token = token.filter(|token| (1..=32).contains(&token.len()));
+    if token.is_none() {
+        findings.incomplete(&at_token, "a token's label is 1 to 32 bytes", "");
+    }
+    let pin = findings.secret(&at.key("pin"), pin);
+    let provider = match provider {
+        None => None,
+        Some(provider) => Some(path(&at.key("provider"), provider, findings)?),
+    };
+    Some(pkcs11::Settings {
+        module: module?,
+        token: token?,
+        pin: pin?,
+        provider,
+    })
+}
+
+/// Where a library is. Never searched for: what is loaded runs with all our rights.
+fn path(at: &ConfigPath, path: &config::scalar::Text, findings: &mut Findings<'_>) -> Option<PathBuf> {
+    let path = PathBuf::from(findings.text(at, path)?);
+    if !path.is_absolute() {
+        findings.error(at, "not an absolute path", "/usr/lib/softhsm/libsofthsm2.so");
+        return None;
+    }
+    if !path.is_file() {
+        findings.error(at, format!("there is no file {}", path.display()), "");
+        return None;
+    }
+    Some(path)
 }
 
 fn vault(at: &ConfigPath, vault: &config::Vault, findings: &mut Findings<'_>) -> Option<vault::Settings> {

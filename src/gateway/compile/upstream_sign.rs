@@ -7,9 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private};
 
+use super::certificates::token_key;
 use super::findings::{Findings, NOT_ASKED};
 use crate::config::path::ConfigPath;
 use crate::config::{SignAlgorithm, UpstreamSign};
+use crate::gateway::certificates::stands_in;
 use crate::upstream::signature::{Key, Signer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,12 +38,17 @@ pub(super) fn compile(at: &ConfigPath, sign: &UpstreamSign, findings: &mut Findi
     }
     let expires = findings.duration(&at.key("expires"), *expires, SECOND * 30, SECOND..=SECOND * 300);
     let at = at.key("key");
-    let text = findings.secret(&at, key)?;
-    let key = if text == NOT_ASKED {
-        // stands in for one that nobody was asked for
-        PKey::hmac(NOT_ASKED.as_bytes()).ok().map(Key::HmacSha256)
-    } else {
-        self::key(*algorithm, &text)
+    // one that nobody was asked for is stood in for
+    let stand_in = || PKey::hmac(NOT_ASKED.as_bytes()).ok().map(Key::HmacSha256);
+    let key = match key.token_key() {
+        Some(object) => match token_key(&at, object, findings)? {
+            key if stands_in(&key) => stand_in(),
+            key => private(*algorithm, key),
+        },
+        None => match findings.secret(&at, key)?.as_str() {
+            NOT_ASKED => stand_in(),
+            text => self::key(*algorithm, text),
+        },
     };
     if key.is_none() {
         let wanted = match algorithm {
@@ -61,10 +68,6 @@ pub(super) fn compile(at: &ConfigPath, sign: &UpstreamSign, findings: &mut Findi
 }
 
 fn key(algorithm: SignAlgorithm, text: &str) -> Option<Key> {
-    let private = |id| {
-        let key: PKey<Private> = PKey::private_key_from_pem(text.as_bytes()).ok()?;
-        (key.id() == id).then_some(key)
-    };
     match algorithm {
         SignAlgorithm::HmacSha256 => {
             let bytes = STANDARD
@@ -73,11 +76,23 @@ fn key(algorithm: SignAlgorithm, text: &str) -> Option<Key> {
                 .filter(|bytes| bytes.len() >= SHORTEST)?;
             PKey::hmac(&bytes).ok().map(Key::HmacSha256)
         }
-        SignAlgorithm::Ed25519 => private(Id::ED25519).map(Key::Ed25519),
-        SignAlgorithm::EcdsaP256Sha256 => {
-            let key = private(Id::EC)?;
-            let curve = key.ec_key().ok()?.group().curve_name();
+        SignAlgorithm::Ed25519 | SignAlgorithm::EcdsaP256Sha256 => {
+            private(algorithm, PKey::private_key_from_pem(text.as_bytes()).ok()?)
+        }
+    }
+}
+
+/// A private key, if it is of this algorithm.
+fn private(algorithm: SignAlgorithm, key: PKey<Private>) -> Option<Key> {
+    match algorithm {
+        SignAlgorithm::HmacSha256 => None,
+        SignAlgorithm::Ed25519 => (key.id() == Id::ED25519).then_some(Key::Ed25519(key)),
+        SignAlgorithm::EcdsaP256Sha256 if key.id() == Id::EC => {
+            // the public half says it, too, of a key that stays in a token
+            let public = PKey::public_key_from_der(&key.public_key_to_der().ok()?).ok()?;
+            let curve = public.ec_key().ok()?.group().curve_name();
             (curve == Some(Nid::X9_62_PRIME256V1)).then_some(Key::EcdsaP256(key))
         }
+        SignAlgorithm::EcdsaP256Sha256 => None,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use openssl::asn1::Asn1Time;
 use pingora_core::utils::tls::CertKey;
 
-use super::certificates::{certificates, key_file, private_key};
+use super::certificates::{certificates, key_file, secret_key};
 use super::findings::Findings;
 use crate::config::path::ConfigPath;
 use crate::config::scalar::{Secret, Text};
@@ -138,8 +138,7 @@ fn client(
         }
         (Some(cert), None, Some(key_pem)) => {
             let at = at.key("key_pem");
-            let pem = findings.secret(&at, key_pem);
-            (cert, pem.and_then(|pem| private_key(&at, &pem, findings)))
+            (cert, secret_key(&at, key_pem, findings))
         }
         _ => {
             findings.incomplete(at, "our certificate is `cert` with `key` or `key_pem`", "");

@@ -50,6 +50,18 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "attestations.*.previous_secret",
+            settings: [("good", "allow"), ("bad", "attestation_signature")],
+            observe: |which| {
+                let other = base64_of(&[7; 32]);
+                let previous = kept("previous", if which == "good" { SECRET.0 } else { &other });
+                let config = config(&format!("previous_secret: \"{previous}\""));
+                let secret = format!(" secret: \"{}\"", *REFERENCE);
+                let next = format!(" secret: \"{}\"", kept("next", &base64_of(&[8; 32])));
+                decided(&config.replace(&secret, &next), json!({}))
+            },
+        },
+        Row {
             key: "attestations.*.jwks.inline",
             settings: [("its", "allow"), ("another's", "attestation_signature")],
             observe: |whose| with_keys(whose, |set| format!("inline: '{set}'")),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Row;
 use super::observe::{KEYS, explain, explained, offline, prove, running};
+use crate::support::certs::ec_key;
 use crate::support::client::Connection;
 use crate::support::issuer::AUDIENCE;
 use crate::support::ws::WebSockets;
@@ -201,6 +202,35 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "routes[].request.jwe.keys[].kid",
+            settings: [
+                ("ours", "200 application/json"),
+                ("another", "400 body_not_decryptable"),
+            ],
+            observe: |kid| opened_body(kid, "ECDH-ES", "KEY", "[application/json]"),
+        },
+        Row {
+            key: "routes[].request.jwe.keys[].algorithm",
+            settings: [
+                ("ECDH-ES", "200 application/json"),
+                ("ECDH-ES+A256KW", "400 body_not_decryptable"),
+            ],
+            observe: |algorithm| opened_body("ours", algorithm, "KEY", "[application/json]"),
+        },
+        Row {
+            key: "routes[].request.jwe.keys[].key",
+            settings: [
+                ("KEY", "200 application/json"),
+                ("OTHER", "400 body_not_decryptable"),
+            ],
+            observe: |key| opened_body("ours", "ECDH-ES", key, "[application/json]"),
+        },
+        Row {
+            key: "routes[].request.jwe.content_types",
+            settings: [("[text/plain]", "200 text/plain"), ("[text/xml]", "200 text/xml")],
+            observe: |types| opened_body("ours", "ECDH-ES", "KEY", types),
+        },
+        Row {
             key: "routes[].websocket.origins",
             settings: [
                 ("[\"https://app.example\"]", "101"),
@@ -329,6 +359,33 @@ fn ends(websocket: &str) -> String {
         None => "goes on",
     }
     .to_owned()
+}
+
+/// What becomes of a body that is encrypted with ECDH-ES for the key `ours`, and its type at the service.
+fn opened_body(kid: &str, algorithm: &str, key: &str, types: &str) -> String {
+    let (ours, another) = (ec_key(), ec_key());
+    let pem = |key: &openssl::pkey::PKey<openssl::pkey::Private>| {
+        String::from_utf8(key.private_key_to_pem_pkcs8().unwrap()).unwrap()
+    };
+    let origin = Origin::start();
+    let gateway = crate::support::Gateway::with(&format!(
+        "upstreams: {{ one: {{ targets: [\"{}\"] }} }}\n\
+         routes: [{{ match: {{ methods: [POST], path: / }}, public: {{ reason: x, owner: x }}, upstream: one, request: {{ jwe: {{ \
+         content_types: {types}, keys: [{{ kid: {kid}, algorithm: {algorithm}, key: \"${{env:{key}}}\" }}] }} }} }}]\n",
+        origin.address
+    ))
+    .env("KEY", &pem(&ours))
+    .env("OTHER", &pem(&another))
+    .start();
+    let message = crate::encrypted::message(&ours, "ECDH-ES", json!({ "kid": "ours" }), b"{}");
+    let jwe = crate::encrypted::encrypted(&[message]).remove(0);
+    let answer = gateway
+        .client()
+        .request("POST", "/", &[("Content-Type", "application/jose")], &jwe);
+    match answer.status {
+        200 => format!("200 {}", origin.only().header("content-type").unwrap()),
+        status => format!("{status} {}", answer.code()),
+    }
 }
 
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: api.example\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -6,6 +6,8 @@ use super::Row;
 use super::observe::{check_in, offline};
 use crate::secrets::aws_of_the_tests;
 use crate::support::gateway::binary;
+#[cfg(feature = "pkcs11")]
+use crate::support::token::{LABEL, Token};
 use crate::support::vault::{ROLE, ROOT, SECRET_ID, SERVICE_ACCOUNT, Vault};
 use crate::support::{Folder, eventually};
 
@@ -18,6 +20,7 @@ const AWS_REFUSED: &str = "error: cannot read `${aws-sm:a}`: refused: 400 Invali
 pub fn rows() -> Vec<Row> {
     let mut rows = vault();
     rows.extend(aws());
+    rows.extend(pkcs11());
     rows.extend([
         Row {
             key: "secrets.sealing_keys",
@@ -220,6 +223,114 @@ fn aws() -> Vec<Row> {
             },
         },
     ]
+}
+
+/// Builds without PKCS#11 know these keys, and refuse them: see `crate::pkcs11`.
+#[cfg(not(feature = "pkcs11"))]
+fn pkcs11() -> Vec<Row> {
+    Vec::new()
+}
+
+#[cfg(feature = "pkcs11")]
+fn pkcs11() -> Vec<Row> {
+    vec![
+        Row {
+            key: "secrets.pkcs11.module",
+            settings: [
+                ("its", "good"),
+                (
+                    "/etc/hostname",
+                    "error: cannot read `${pkcs11:object=a;type=data}`: token `durward tests`: the module cannot be loaded",
+                ),
+            ],
+            observe: |module| in_token(Some(module).filter(|module| *module != "its"), LABEL, "PIN"),
+        },
+        Row {
+            key: "secrets.pkcs11.token",
+            settings: [
+                (LABEL, "good"),
+                (
+                    "another",
+                    "error: cannot read `${pkcs11:object=a;type=data}`: token `another`: there is no such token",
+                ),
+            ],
+            observe: |label| in_token(None, label, "PIN"),
+        },
+        Row {
+            key: "secrets.pkcs11.pin",
+            settings: [
+                ("PIN", "good"),
+                (
+                    "WRONG",
+                    "error: cannot read `${pkcs11:object=a;type=data}`: token `durward tests`: the PIN is refused",
+                ),
+            ],
+            observe: |variable| in_token(None, LABEL, variable),
+        },
+        Row {
+            key: "secrets.pkcs11.provider",
+            settings: [
+                ("its", "good"),
+                ("/etc/hostname", "the provider /etc/hostname cannot be loaded"),
+            ],
+            observe: |provider| {
+                let (token, key) = (Token::new(), crate::support::certs::ec_key());
+                token.import("key", "01", &key);
+                let folder = Folder::new();
+                let leaf = crate::support::Authority::new().leaf_of(&key, &["localhost"]);
+                let certificate = folder.write("tls.crt", leaf.certificate);
+                let its = crate::support::token::provider();
+                let provider = if provider == "its" { its.as_str() } else { provider };
+                let yaml = format!(
+                    "version: 1\nsecrets: {{ {}, provider: \"{provider}\" }} }}\n\
+                     listeners: [{{ address: \"127.0.0.1:1\", tls: {{ certificates: [\
+                     {{ cert: \"{certificate}\", key_pem: \"${{pkcs11:object=key;type=private}}\" }}] }} }}]\n\
+                     routes: [{{ match: {{ methods: [GET], path: / }}, public: {{ reason: test, owner: us }}, respond: 200 }}]\n",
+                    token_block(None, LABEL, "PIN")
+                );
+                let said = check_token(&token, &folder, &yaml);
+                let words = "the provider /etc/hostname cannot be loaded";
+                (if said.contains(words) { words } else { &said }).to_owned()
+            },
+        },
+    ]
+}
+
+/// Without the bracket that closes it.
+#[cfg(feature = "pkcs11")]
+fn token_block(module: Option<&str>, label: &str, variable: &str) -> String {
+    let its = crate::support::token::module();
+    let module = module.unwrap_or(&its);
+    format!("pkcs11: {{ module: \"{module}\", token: \"{label}\", pin: \"${{env:{variable}}}\"")
+}
+
+#[cfg(feature = "pkcs11")]
+fn in_token(module: Option<&str>, label: &str, variable: &str) -> String {
+    let token = Token::new();
+    token.put("a", "b");
+    let block = token_block(module, label, variable) + " }";
+    let said = check_token(&token, &Folder::new(), &using("${pkcs11:object=a}", &block));
+    // the slot is the token's to choose, and what loading failed of the system's to say
+    let (before, after) = said.split_once(" (slot ").unwrap_or((&said, ""));
+    let after = after.split_once(')').map_or("", |(_, after)| after);
+    let said = format!("{before}{after}");
+    match said.split_once("cannot be loaded") {
+        Some((before, _)) => format!("{before}cannot be loaded"),
+        None => said,
+    }
+}
+
+#[cfg(feature = "pkcs11")]
+fn check_token(token: &Token, folder: &Folder, yaml: &str) -> String {
+    let file = folder.write("durward.yaml", yaml);
+    let output = binary()
+        .args(["check", "--network", "-c", &file])
+        .envs(token.environment())
+        .envs([("PIN", crate::support::token::PIN), ("WRONG", "0000")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    said.lines().next().unwrap_or("good").to_owned()
 }
 
 /// A configuration that needs this secret.

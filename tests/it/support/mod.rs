@@ -13,6 +13,8 @@ pub mod mmdb;
 pub mod origin;
 pub mod pki;
 pub mod redis;
+#[cfg(feature = "pkcs11")]
+pub mod token;
 pub mod vault;
 pub mod ws;
 
