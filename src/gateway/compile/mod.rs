@@ -269,6 +269,7 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         limits: &compiled_limits,
         upstreams: &compiled_upstreams,
         body_memory: server.body_memory,
+        dpop: &dpop,
     };
     let unused = unused::Declared {
         roles: roles.keys().map(String::as_str).collect(),
@@ -291,7 +292,6 @@ fn gateway(config: Config, hash: String, findings: &mut Findings<'_>) -> Option<
         &declared_resources,
         &listeners,
         &names,
-        &dpop,
         &mut routes,
         &mut claims,
         findings,

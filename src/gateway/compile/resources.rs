@@ -11,7 +11,7 @@ use super::routes::{Names, check_scopes};
 use super::{content, inheritance, limits, matching};
 use crate::config::path::ConfigPath;
 use crate::config::{self, RequestRules};
-use crate::gates::authn::dpop::{Demand, Dpop};
+use crate::gates::authn::dpop::Demand;
 use crate::gates::authn::{Accepts, IssuerPolicy, Tokens};
 use crate::gates::authz::Grant;
 use crate::gateway::policy::Public;
@@ -71,7 +71,6 @@ pub(super) fn compile(
     declared: &Declared<'_>,
     listeners: &[Listener],
     names: &Names<'_>,
-    dpop: &Dpop,
     routes: &mut Vec<Route>,
     claims: &mut Vec<Claim>,
     findings: &mut Findings<'_>,
@@ -93,16 +92,7 @@ pub(super) fn compile(
                 "routes belong to it whose host it has, and whose path begins with its own",
             );
         }
-        let document = document(
-            at,
-            resource,
-            identifier,
-            &of_resource,
-            names.issuers,
-            listeners,
-            dpop,
-            findings,
-        );
+        let document = document(at, resource, identifier, &of_resource, names, listeners, findings);
         let path = identifier.metadata_path();
         let claim = Claim {
             host: HostPattern::Exact(identifier.host.clone()),
@@ -225,9 +215,8 @@ fn document(
     resource: &config::Resource,
     identifier: &Identifier,
     routes: &[&Route],
-    issuers: &[IssuerPolicy],
+    names: &Names<'_>,
     listeners: &[Listener],
-    dpop: &Dpop,
     findings: &mut Findings<'_>,
 ) -> String {
     let config::Resource {
@@ -239,7 +228,7 @@ fn document(
         scopes,
     } = resource;
     let servers: Vec<String> = match authorization_servers {
-        None => servers_of(routes, issuers),
+        None => servers_of(routes, names.issuers),
         Some(servers) => {
             let at = at.key("authorization_servers");
             let texts = servers.iter().enumerate().filter_map(|(index, server)| {
@@ -286,7 +275,7 @@ fn document(
     }
     let demands: Vec<Demand> = tokens_of(routes).map(|tokens| tokens.dpop).collect();
     if demands.iter().any(|demand| *demand != Demand::Off) {
-        let algorithms = dpop.algorithms.names();
+        let algorithms = names.dpop.algorithms.names();
         let algorithms: Vec<&str> = algorithms.split(' ').collect();
         members.insert("dpop_signing_alg_values_supported".to_owned(), json!(algorithms));
         if demands.iter().all(|demand| *demand == Demand::Required) {

@@ -14,7 +14,7 @@ use crate::config::{self, Auth, Match, Mode};
 use crate::gates::authn::api_key::KeyRing;
 use crate::gates::authn::attestation::Attestation;
 use crate::gates::authn::certificate::Accepted;
-use crate::gates::authn::dpop::Demand;
+use crate::gates::authn::dpop::{Demand, Dpop};
 use crate::gates::authn::{Accepts, Asks, Authn, IssuerPolicy, Tokens};
 use crate::gates::authz::{Asked, Authz, Grant, Origin, Role, Roles, Scopes};
 use crate::gates::limits::Limit;
@@ -47,6 +47,7 @@ pub(super) struct Names<'a> {
     pub upstreams: &'a [Upstream],
     /// Of all buffered bodies, in bytes.
     pub body_memory: u64,
+    pub dpop: &'a Dpop,
 }
 
 pub(super) fn roles(
