@@ -153,9 +153,11 @@ impl Watched {
                         file: Some(compiled.hash),
                         faults,
                     });
-                    log::info!(target: "durward::reload", "runs {} from now on", gateway.hash);
                     self.keeper.adopt(compiled.secrets);
-                    return live.exchange(gateway);
+                    let hash = gateway.hash.clone();
+                    live.exchange(gateway);
+                    // said last: it does
+                    return log::info!(target: "durward::reload", "runs {hash} from now on");
                 } else {
                     let file = self.file.display();
                     faults.extend(fixed.iter().map(|what| format!("{file}: needs upgrade: {what}")));
