@@ -89,6 +89,9 @@ issuers:
 keys: {{ partners: {{ file: partners.json }} }}
 flood: {{ per_address: 4000000000 }}
 revocation: {{ file: revoked.txt }}
+conditions:
+  reader:
+    when: '"clerk" in client.roles && claims.iat + 600 > now && request.params.vin.startsWith("1HG")'
 limits:
   address: {{ rate: "65535/100ms", key: address }}
   client: {{ rate: "65535/100ms", key: subject }}
@@ -96,6 +99,11 @@ upstreams: {{ vehicles: {{ targets: ["127.0.0.1:1"] }} }}
 routes:
   - match: {{ methods: [GET], path: "/v1/vehicles/{{vin}}/liens" }}
     auth: {{ jwt: main, scopes: ["read:lien_info"] }}
+    limits: [address, client]
+    upstream: vehicles
+  - match: {{ methods: [GET], path: "/v1/vehicles/{{vin}}/owners" }}
+    auth: {{ jwt: main, scopes: ["read:lien_info"] }}
+    conditions: [reader]
     limits: [address, client]
     upstream: vehicles
   - match: {{ methods: [GET], path: "/v1/vehicles/{{vin}}" }}
@@ -211,8 +219,13 @@ fn decisions(c: &mut Criterion) {
         "/asked",
         &[("authorization", "Bearer 4f6b4c5e9b1d0123456789abcdef")],
     );
+    let expression = ask_with(
+        "/v1/vehicles/1HGCM82633A004352/owners?full=yes",
+        &[("authorization", &good)],
+    );
     let by_both = ask_with("/both", &[("authorization", &good), ("x-api-key", &api_key())]);
     for (what, asked) in [
+        ("a token and an expression", &expression),
         ("API key", &by_key),
         ("introspection", &asked_about),
         ("all_of token and API key", &by_both),
@@ -230,6 +243,9 @@ fn decisions(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("admit");
     group.bench_function("warm token", |b| b.iter(|| admit(black_box(&request))));
+    group.bench_function("warm token, and an expression", |b| {
+        b.iter(|| admit(black_box(&expression)))
+    });
     group.bench_function("API key", |b| b.iter(|| admit(black_box(&by_key))));
     group.bench_function("introspected token", |b| {
         b.iter(|| admit(black_box(&asked_about)))

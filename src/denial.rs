@@ -82,6 +82,10 @@ pub enum Forbidden {
     CountryUnknown,
     /// Not now.
     Time,
+    /// An expression is not true.
+    Condition,
+    /// An expression has no value: a claim is missing, or of another type than it is taken for.
+    ConditionError,
 }
 
 /// Why a connection does not leave HTTP.
@@ -360,6 +364,8 @@ impl Denial {
             Denial::Forbidden(Forbidden::Country) => "country_not_allowed",
             Denial::Forbidden(Forbidden::CountryUnknown) => "country_unknown",
             Denial::Forbidden(Forbidden::Time) => "time_not_allowed",
+            Denial::Forbidden(Forbidden::Condition) => "condition_not_met",
+            Denial::Forbidden(Forbidden::ConditionError) => "condition_error",
             Denial::Attestation(why) => why.reason(),
             Denial::StepUp(Short::Class, ..) => "acr_insufficient",
             Denial::StepUp(Short::Methods, ..) => "amr_insufficient",
@@ -430,6 +436,8 @@ impl Denial {
             Denial::Forbidden(
                 Forbidden::Network | Forbidden::Country | Forbidden::CountryUnknown | Forbidden::Time,
             ) => "not_from_here_or_not_now",
+            // what it takes a claim for is nobody's business outside
+            Denial::Forbidden(Forbidden::Condition | Forbidden::ConditionError) => "condition_not_met",
             Denial::Upstream(why) => match why {
                 UpstreamError::ConnectTimeout | UpstreamError::Timeout => "upstream_timeout",
                 UpstreamError::Unresolved
@@ -499,6 +507,9 @@ impl Denial {
             Denial::Forbidden(
                 Forbidden::Network | Forbidden::Country | Forbidden::CountryUnknown | Forbidden::Time,
             ) => "This may not be asked from here, or not now.",
+            Denial::Forbidden(Forbidden::Condition | Forbidden::ConditionError) => {
+                "A condition of this resource is not met."
+            }
             Denial::Attestation(AttestationError::Missing) => {
                 "An attestation of the application is required."
             }
@@ -619,7 +630,9 @@ impl Denial {
                 | Forbidden::Network
                 | Forbidden::Country
                 | Forbidden::CountryUnknown
-                | Forbidden::Time => false,
+                | Forbidden::Time
+                | Forbidden::Condition
+                | Forbidden::ConditionError => false,
             },
             _ => false,
         }

@@ -8,10 +8,11 @@
 //! flood     requests of one address             429
 //! peer      the connection's name and certificate 401 421
 //! route     host + path + method                404 405 421
-//! authz     network, country, time              403
+//! authz     network, country, time, expressions 403
 //! authn     credential → Client                 401 429 503
 //! authn     attestation of the application     401
-//! authz     scopes, roles, permissions, claims  401 403
+//! authz     scopes, roles, permissions, claims,
+//!           expressions                         401 403
 //! limits    per caller, address, route          429
 //! upgrade   WebSocket, where the route has it     400 403 426
 //! content   length and type of the body         413 415
@@ -24,6 +25,7 @@ use std::net::IpAddr;
 
 use crate::denial::{Denial, Gate, Verdict};
 use crate::gates::authn::{AuthnError, Schemes};
+use crate::gates::authz::Facts;
 use crate::gates::content::BodyPlan;
 use crate::gates::limits::Standing;
 use crate::gates::upgrade::{self, Tunnel};
@@ -163,8 +165,13 @@ impl Gateway {
         trace.route = Some(id);
         trace.passed(Gate::Route, route.line, Detail::Route);
 
+        let facts = Facts {
+            head,
+            address: client,
+            now: world.now(),
+        };
         for (index, asked) in (0..).zip(&route.circumstances) {
-            let verdict = asked.what.check(client, world.now());
+            let verdict = asked.what.check(&facts);
             let detail = Detail::Circumstance(index);
             trace.settle(verdict, asked.mode, Gate::Authz, asked.line, detail)?;
         }
@@ -198,8 +205,13 @@ impl Gateway {
                     let detail = Detail::Text("asks for nothing beyond a valid credential");
                     trace.passed(Gate::Authz, authz.line, detail);
                 }
+                // authentication may have taken its time
+                let facts = Facts {
+                    now: world.now(),
+                    ..facts
+                };
                 for (index, asked) in (0..).zip(&authz.grants) {
-                    let verdict = asked.what.check(&client, head.path(), world.now());
+                    let verdict = asked.what.check(&client, &facts);
                     let detail = Detail::Grant(index);
                     trace.settle(verdict, asked.mode, Gate::Authz, asked.line, detail)?;
                 }

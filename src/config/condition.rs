@@ -49,6 +49,9 @@ pub struct Condition {
     /// How, and how long ago, the user has logged in.
     #[serde(default)]
     pub step_up: Option<StepUp>,
+    /// What has to be true, in CEL, of the request and its client: `claims.level >= 2`.
+    #[serde(default)]
+    pub when: Option<String>,
 }
 
 /// How the user has to have logged in (RFC 9470). All that is named must hold.

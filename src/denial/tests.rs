@@ -27,6 +27,8 @@ fn every_denial() -> Vec<Denial> {
         Denial::Forbidden(Forbidden::Country),
         Denial::Forbidden(Forbidden::CountryUnknown),
         Denial::Forbidden(Forbidden::Time),
+        Denial::Forbidden(Forbidden::Condition),
+        Denial::Forbidden(Forbidden::ConditionError),
         Denial::Unavailable(Dependency::IdentityProvider, Duration::from_millis(1)),
         Denial::Unavailable(
             Dependency::Introspection(Untrusted::Unsigned),

@@ -245,6 +245,16 @@ fn of_route(gateway: &Gateway, index: usize, route: &Route, mutants: &mut Vec<Mu
                 Change::Circumstances(index, looser),
             );
         }
+        if let Circumstance::When(when) = &asked.what {
+            for (less, when) in when.looser() {
+                let looser = with(&route.circumstances, position, Circumstance::When(when));
+                add(
+                    format!("without {less}"),
+                    asked.line,
+                    Change::Circumstances(index, looser),
+                );
+            }
+        }
     }
     if let Access::Protected { authn, authz } = &route.access {
         let public = Access::Public(Public {
@@ -418,6 +428,10 @@ fn looser(grant: &Grant) -> Vec<(String, Grant)> {
             looser
                 .map(|(less, step_up)| (less, Grant::StepUp(step_up)))
                 .collect()
+        }
+        Grant::When(when) => {
+            let looser = when.looser().into_iter();
+            looser.map(|(less, when)| (less, Grant::When(when))).collect()
         }
         // one of them is enough: with one less, more is asked for
         Grant::Roles(_) => Vec::new(),

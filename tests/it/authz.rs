@@ -169,6 +169,98 @@ fn what_is_inherited_is_added_and_a_route_cannot_replace_it() {
     assert_eq!(status("a b c"), 200);
 }
 
+// S62, S67: true admits, false and no value refuse with reasons of their own, and no claim's value is told to anybody
+#[test]
+fn an_expression_is_asked_of_verified_claims_and_of_the_request() {
+    let (origin, keys) = (Origin::start(), Keys::new("k1"));
+    let top = "conditions:\n\
+        \x20 level: { when: 'claims.level >= 2 && request.params.vin in claims.vins' }\n\
+        \x20 inside: { when: 'cidr(\"10.0.0.0/8\").containsIP(client.address) || request.method == \"HEAD\"' }";
+    let gateway = Gateway::start(&config(&keys, &origin, top, "conditions: [inside, level]"));
+    let ask = |from: &str, path: &str, claims: serde_json::Value| {
+        let bearer = format!("Bearer {}", keys.token(claims));
+        let headers = [("X-Forwarded-For", from), ("Authorization", &bearer)];
+        gateway.client().get(&format!("/v1/vehicles/{path}"), &headers)
+    };
+    for path in ["1HG", "%31HG", "a%20b"] {
+        let good = json!({ "level": 2, "vins": ["1HG", "a b"] });
+        assert_eq!(ask("10.1.2.3", path, good).status, 200, "{path}");
+    }
+    let served = origin.seen().len();
+    for (from, claims, reason) in [
+        (
+            "10.1.2.3",
+            json!({ "level": 1, "vins": ["1HG"] }),
+            "condition_not_met",
+        ),
+        (
+            "10.1.2.3",
+            json!({ "level": 2, "vins": ["2HG"] }),
+            "condition_not_met",
+        ),
+        (
+            "192.0.2.1",
+            json!({ "level": 2, "vins": ["1HG"] }),
+            "condition_not_met",
+        ),
+        ("10.1.2.3", json!({ "vins": ["1HG"] }), "condition_error"),
+        (
+            "10.1.2.3",
+            json!({ "level": "secret-2", "vins": ["1HG"] }),
+            "condition_error",
+        ),
+        (
+            "10.1.2.3",
+            json!({ "level": 2, "vins": "1HG" }),
+            "condition_error",
+        ),
+        (
+            "10.1.2.3",
+            json!({ "level": 2.5, "vins": ["1HG"] }),
+            "condition_error",
+        ),
+    ] {
+        let refused = ask(from, "1HG", claims.clone());
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (403, "condition_not_met"),
+            "{claims}: the client is told one thing"
+        );
+        let record = gateway.record(refused.header("x-request-id").unwrap());
+        assert_eq!(record["error.type"], reason, "{claims}");
+        assert!(!record.to_string().contains("secret-2"), "{record}");
+    }
+    assert_eq!(origin.seen().len(), served);
+    let early = gateway.client().get(
+        "/v1/vehicles/1HG",
+        &[
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("Authorization", "Bearer nonsense"),
+        ],
+    );
+    assert_eq!(
+        early.status, 403,
+        "what needs no client is asked before any credential"
+    );
+}
+
+// S66: in shadow it is recorded, and passes
+#[test]
+fn an_expression_in_shadow_refuses_nobody() {
+    let (origin, keys) = (Origin::start(), Keys::new("k1"));
+    let top = "conditions: { level: { mode: shadow, when: claims.level >= 2 } }";
+    let gateway = Gateway::start(&config(&keys, &origin, top, "conditions: [level]"));
+    for (claims, reason) in [
+        (json!({ "level": 1 }), "condition_not_met"),
+        (json!({}), "condition_error"),
+    ] {
+        let answer = gateway.client().get_with("/v1/vehicles/1HG", &keys.token(claims));
+        assert_eq!(answer.status, 200);
+        let record = gateway.record(answer.header("x-request-id").unwrap());
+        assert!(record.to_string().contains(reason), "{record}");
+    }
+}
+
 #[test]
 fn what_a_condition_cannot_mean_is_a_fault_of_the_file() {
     let folder = Folder::new();
@@ -227,6 +319,21 @@ fn what_a_condition_cannot_mean_is_a_fault_of_the_file() {
         ),
         (net.into(), "groups: [g]", "unknown group `g`"),
         ("conditions: { c: {} }".into(), "limits: []", "asks for nothing"),
+        (
+            "conditions: { c: { when: claims.level >= 2 } }".into(),
+            "conditions: [c]",
+            "a public route has none",
+        ),
+        (
+            "conditions: { c: { when: request.params.vin == '1' } }".into(),
+            "conditions: [c]",
+            "looks at the parameter `vin`, and `/a` has no segment of that name",
+        ),
+        (
+            "conditions: { c: { when: \"true && request.pth == '/'\" } }".into(),
+            "limits: []",
+            "character 9 of the expression: `request.pth` is not known",
+        ),
         (
             "conditions: { c: { networks: {} } }".into(),
             "limits: []",

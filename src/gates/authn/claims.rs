@@ -145,6 +145,11 @@ impl Claims {
         self.members.get(name).and_then(Value::as_str)
     }
 
+    /// The claim of this name, whatever it is.
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
     /// The claim at `path`, whatever it is. `Ok(None)`: absent. [`AuthnError::ClaimShape`]: a
     /// claim on the way there is not an object.
     pub fn value(&self, path: &ClaimPath) -> Result<Option<&Value>, AuthnError> {

@@ -3,6 +3,7 @@
 //! Compared is what the segment means, percent-decoded, byte for byte with the claim. A claim may be a text, a whole number
 //! (by its decimal digits), or a list of texts of which one must be equal. Anything else, and no claim at all, refuses.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
@@ -73,6 +74,15 @@ impl ClaimMatch {
 /// Whether a segment of a canonical path means these bytes.
 fn means(segment: &str, bytes: impl Iterator<Item = u8>) -> bool {
     Decoded(segment.as_bytes()).eq(bytes.map(Some))
+}
+
+/// What a segment of a canonical path means; `None` where that is no text, which a canonical path has not.
+pub(super) fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
+    let bytes: Option<Vec<u8>> = Decoded(segment.as_bytes()).collect();
+    String::from_utf8(bytes?).ok().map(Cow::Owned)
 }
 
 /// Bytes of a segment, percent-decoded; `None` where an escape is broken, which a canonical path has not.

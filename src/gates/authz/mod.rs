@@ -3,6 +3,7 @@
 //! Two kinds, told apart by what must have happened before. A [`Circumstance`] (network, country, time) is asked of every
 //! request, before any credential is looked at, and of public routes as well. A [`Grant`] (scope, role, permission, a claim
 //! that equals a part of the path, how they logged in) is asked of a verified [`Client`], so it cannot be asked too early.
+//! An expression ([`When`]) is the one or the other, by what it names.
 //!
 //! All that a route asks for must hold. Where several places of the configuration ask (the route, its groups, the
 //! defaults), their lists are joined: nothing replaces anything (U5). Never looks at credentials, never reads a clock, and
@@ -16,6 +17,7 @@ mod roles;
 mod scopes;
 mod step_up;
 mod times;
+mod when;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,10 +31,12 @@ pub use roles::{Role, Roles};
 pub use scopes::Scopes;
 pub use step_up::StepUp;
 pub use times::{Times, Window};
+pub use when::{Arithmetic, Comparison, Fact, Fault, Kind, Node, Quantifier, When};
 
 use super::Mode;
 use crate::clock::UnixTime;
 use crate::denial::Verdict;
+use crate::head::Head;
 use crate::identity::Client;
 
 /// What a route asks of its callers.
@@ -70,6 +74,17 @@ pub enum Origin {
     Defaults,
 }
 
+/// What is known of a request without its credential.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The canonical head.
+    pub head: &'a Head,
+    /// Address of the client, through declared proxies.
+    pub address: Option<IpAddr>,
+    /// The time of the decision.
+    pub now: UnixTime,
+}
+
 /// Asked of every request.
 #[derive(Debug, Clone)]
 pub enum Circumstance {
@@ -79,6 +94,8 @@ pub enum Circumstance {
     Countries(Countries),
     /// When.
     Times(Times),
+    /// What an expression says that names nothing of the client's but its address.
+    When(When),
 }
 
 /// Asked of a verified client.
@@ -94,34 +111,38 @@ pub enum Grant {
     ClaimMatches(ClaimMatches),
     /// How the caller has logged in.
     StepUp(StepUp),
+    /// What an expression says.
+    When(When),
 }
 
 impl Circumstance {
-    /// Asks of the client's address, through declared proxies, and of the time of the decision.
+    /// Asks of a request, before any credential is looked at.
     ///
     /// # Errors
     /// [`Forbidden`](crate::denial::Denial::Forbidden), as the circumstance says.
-    pub fn check(&self, client: Option<IpAddr>, now: UnixTime) -> Verdict {
+    pub fn check(&self, facts: &Facts<'_>) -> Verdict {
         match self {
-            Circumstance::Networks(networks) => networks.check(client),
-            Circumstance::Countries(countries) => countries.check(client),
-            Circumstance::Times(times) => times.check(now),
+            Circumstance::Networks(networks) => networks.check(facts.address),
+            Circumstance::Countries(countries) => countries.check(facts.address),
+            Circumstance::Times(times) => times.check(facts.now),
+            Circumstance::When(when) => when.check(facts, None),
         }
     }
 }
 
 impl Grant {
-    /// Asks of a verified client, for a canonical path and the time of the decision.
+    /// Asks of a verified client, for what it asks.
     ///
     /// # Errors
     /// [`Forbidden`](crate::denial::Denial::Forbidden) or [`StepUp`](crate::denial::Denial::StepUp), as the grant says.
-    pub fn check(&self, client: &Client, path: &str, now: UnixTime) -> Verdict {
+    pub fn check(&self, client: &Client, facts: &Facts<'_>) -> Verdict {
         match self {
             Grant::Scopes(scopes) => scopes.check(client),
             Grant::Roles(roles) => roles.check(client),
             Grant::Permissions(permissions) => permissions.check(client),
-            Grant::ClaimMatches(matches) => matches.check(client, path),
-            Grant::StepUp(step_up) => step_up.check(client, now),
+            Grant::ClaimMatches(matches) => matches.check(client, facts.head.path()),
+            Grant::StepUp(step_up) => step_up.check(client, facts.now),
+            Grant::When(when) => when.check(facts, Some(client)),
         }
     }
 }
@@ -154,6 +175,7 @@ impl fmt::Display for Circumstance {
             Circumstance::Networks(networks) => networks.fmt(f),
             Circumstance::Countries(countries) => countries.fmt(f),
             Circumstance::Times(times) => times.fmt(f),
+            Circumstance::When(when) => when.fmt(f),
         }
     }
 }
@@ -166,6 +188,7 @@ impl fmt::Display for Grant {
             Grant::Permissions(permissions) => permissions.fmt(f),
             Grant::ClaimMatches(matches) => matches.fmt(f),
             Grant::StepUp(step_up) => step_up.fmt(f),
+            Grant::When(when) => when.fmt(f),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::findings::Findings;
 use super::issuers::claim_path;
 use super::networks::network;
 use super::routes::{asked_roles, check_scopes};
-use super::step_up;
+use super::{step_up, when};
 use crate::config::path::ConfigPath;
 use crate::config::scalar::Text;
 use crate::config::{self, TimeWindow, Unknown};
@@ -89,6 +89,7 @@ pub(super) fn compile(
             permissions,
             claim_matches,
             step_up,
+            when,
         } = condition;
         let mut circumstances = Vec::new();
         if let Some(networks) = networks {
@@ -152,8 +153,19 @@ pub(super) fn compile(
             let step_up = step_up::compile(&at, step_up, findings);
             grants.push((Grant::StepUp(step_up), findings.line(&at)));
         }
-        let is_empty =
-            networks.is_none() && countries.is_none() && circumstances.is_empty() && grants.is_empty();
+        if let Some(text) = when {
+            let at = at.key("when");
+            match when::compile(&at, text, findings) {
+                Some(when) if when.asks_client => grants.push((Grant::When(when), findings.line(&at))),
+                Some(when) => circumstances.push((Circumstance::When(when), findings.line(&at))),
+                None => {}
+            }
+        }
+        let is_empty = networks.is_none()
+            && countries.is_none()
+            && when.is_none()
+            && circumstances.is_empty()
+            && grants.is_empty();
         if is_empty {
             findings.incomplete(&at, "the condition asks for nothing", "");
         }

@@ -256,24 +256,39 @@ impl Condition {
                 format!("the condition `{name}` asks something of the caller, and a public route has none");
             findings.error(at, message, help);
         }
+        let mut place = |parameter: &str, segment: &mut usize| match self::segment(route.path, parameter) {
+            Some(found) => *segment = found,
+            None => {
+                let message = format!(
+                    "the condition `{name}` looks at the parameter `{parameter}`, and `{}` has no segment of that name",
+                    route.path
+                );
+                findings.error(at, message, "name the segment so, or leave the condition out");
+            }
+        };
         for (what, line) in &self.circumstances {
-            joined.circumstances.push(self.asked(what.clone(), *line, origin));
+            let mut what = what.clone();
+            if let Circumstance::When(when) = &mut what {
+                for (parameter, segment) in &mut when.parameters {
+                    place(parameter, segment);
+                }
+            }
+            joined.circumstances.push(self.asked(what, *line, origin));
         }
         for (what, line) in &self.grants {
             let mut what = what.clone();
-            if let Grant::ClaimMatches(matches) = &mut what {
-                for one in &mut matches.all {
-                    match segment(route.path, &one.parameter) {
-                        Some(segment) => one.segment = segment,
-                        None => {
-                            let message = format!(
-                                "the condition `{name}` looks at the parameter `{}`, and `{}` has no segment of that name",
-                                one.parameter, route.path
-                            );
-                            findings.error(at, message, "name the segment so, or leave the condition out");
-                        }
+            match &mut what {
+                Grant::ClaimMatches(matches) => {
+                    for one in &mut matches.all {
+                        place(&one.parameter, &mut one.segment);
                     }
                 }
+                Grant::When(when) => {
+                    for (parameter, segment) in &mut when.parameters {
+                        place(parameter, segment);
+                    }
+                }
+                Grant::Scopes(_) | Grant::Roles(_) | Grant::Permissions(_) | Grant::StepUp(_) => {}
             }
             joined.grants.push(self.asked(what, *line, origin));
         }

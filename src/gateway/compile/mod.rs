@@ -39,6 +39,7 @@ mod upgrades;
 mod upstream_sign;
 mod upstream_tls;
 mod upstreams;
+mod when;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;

@@ -131,6 +131,14 @@ pub fn rows() -> Vec<Row> {
             },
         },
         Row {
+            key: "conditions.*.when",
+            settings: [
+                ("'claims.level >= 2'", "allow"),
+                ("'claims.level >= 3'", "condition_not_met"),
+            ],
+            observe: |when| with_claims(&format!("when: {when}"), json!({ "level": 2 })),
+        },
+        Row {
             key: "defaults.conditions",
             settings: [("[inside]", "network_not_allowed"), ("[]", "allow")],
             observe: |names| inherited(&format!("defaults: {{ conditions: {names} }}"), ""),
