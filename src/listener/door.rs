@@ -5,13 +5,12 @@
 //! that very moment has not had the time to send its first: it is given a moment, so that no request is lost.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use openssl::ssl::SslAcceptor;
-use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
@@ -178,7 +177,7 @@ where
                 session.set_keepalive_reuses_remaining(Some(0));
                 connection.end(Ended::Requests);
             }
-            let Some(reused) = answer(&self.app, session, shutdown).await else {
+            let Some(reused) = self.app.process_new_http(session, shutdown).await else {
                 return;
             };
             let (stream, persistent) = reused.consume();
@@ -189,17 +188,6 @@ where
             }
         }
     }
-}
-
-/// Hands a request on. Apart from the loop, or its future, which is long and mostly empty, would be made there and copied
-/// to where it stays: 9 KiB for each request, most of it into memory that is in no cache.
-#[inline(never)]
-fn answer<'a, A: HttpServerApp>(
-    app: &'a Arc<A>,
-    session: ServerSession,
-    shutdown: &'a ShutdownWatch,
-) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>> {
-    app.process_new_http(session, shutdown)
 }
 
 /// Answers a request that nobody behind us is to see, and ends the connection.
