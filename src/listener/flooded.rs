@@ -23,7 +23,6 @@ use crate::gates::Mode;
 use crate::gates::network::is_trusted;
 use crate::gateway::{Gateway, Purpose};
 use crate::head::{Head, RawHead};
-use crate::running::live::Running;
 use crate::telemetry::traceparent::{TRACEPARENT, TraceContext};
 use crate::trace::Trace;
 use crate::world::live::Moment;
@@ -44,14 +43,19 @@ pub(super) enum Seen {
 
 /// Answers the request whose head has just arrived, if its address is over the limit.
 pub(super) async fn answer(guarded: &mut Guarded) -> Seen {
-    let (began, now) = (Instant::now(), UnixTime::of_system());
     let connection = guarded.connection.clone();
     let registry = &connection.registry;
     let running = registry.live.current();
-    let client = connection.client.get().copied();
-    let Some(client) = client.filter(|client| is_over(&running, connection.listener, *client, now)) else {
+    let limit = running.gateway.flood.filter(|flood| flood.mode == Mode::Enforce);
+    let (Some(flood), Some(client)) = (limit, connection.client.get().copied()) else {
         return Seen::Passed;
     };
+    let (began, now) = (Instant::now(), UnixTime::of_system());
+    if !flood.is_over(client, running.memory.floods(), now)
+        || !counts_connections(&running.gateway, connection.listener, client)
+    {
+        return Seen::Passed;
+    }
     let lifecycle = registry.live.lifecycle();
     let Some((head, traceparent)) = guarded
         .bodiless()
@@ -105,21 +109,17 @@ pub(super) async fn answer(guarded: &mut Guarded) -> Seen {
     }
 }
 
-/// Whether more requests of this client were counted in this second than it may make, and the limit counts here.
-fn is_over(running: &Running, listener: usize, client: IpAddr, now: UnixTime) -> bool {
-    let gateway = &running.gateway;
-    let Some(flood) = gateway.flood.as_ref().filter(|flood| flood.mode == Mode::Enforce) else {
-        return false;
-    };
-    let listener = gateway.listeners.get(listener);
-    let is_served = listener.is_some_and(|listener| match listener.purpose {
-        Purpose::Tls(_) | Purpose::Plaintext(_) => true,
-        Purpose::Redirect(_) => false,
-    });
-    // one that stands for others names them in the head, which nobody has read
-    is_served
-        && !is_trusted(client, &gateway.trusted_proxies)
-        && flood.is_over(client, running.memory.floods(), now)
+/// Whether the listener's requests are limited, by the address of the connection. A proxy that stands for others names them
+/// in the head, which nobody has read.
+fn counts_connections(gateway: &Gateway, listener: usize, client: IpAddr) -> bool {
+    let is_served = gateway
+        .listeners
+        .get(listener)
+        .is_some_and(|listener| match listener.purpose {
+            Purpose::Tls(_) | Purpose::Plaintext(_) => true,
+            Purpose::Redirect(_) => false,
+        });
+    is_served && !is_trusted(client, &gateway.trusted_proxies)
 }
 
 /// The head, and the field that a trace goes on by; `None` where it is for the one behind the door to judge.

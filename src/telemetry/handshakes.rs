@@ -17,6 +17,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::record::timestamp;
+use super::tally::{Due, Tally};
 use super::writer::Writer;
 use crate::clock::UnixTime;
 use crate::gates::authn::certificate::text::hex;
@@ -51,12 +52,7 @@ pub struct Failed {
 
 #[derive(Debug)]
 struct Repeated {
-    /// When the last line about it was written.
-    told: UnixTime,
-    /// Failures since then.
-    count: u64,
-    first: UnixTime,
-    last: UnixTime,
+    tally: Tally,
     /// Id of the record of the first; of what is counted as one from the beginning there is none.
     recorded: Option<Uuid>,
     client: Option<IpAddr>,
@@ -128,7 +124,7 @@ impl Handshakes {
             return false;
         }
         if let Some(repeated) = kinds.repeated.get_mut(&failed.kind) {
-            repeated.add(now);
+            repeated.tally.add(now);
             return true;
         }
         let is_new = kinds.repeated.len() < MOST;
@@ -144,15 +140,12 @@ impl Handshakes {
             (many, None)
         };
         let repeated = kinds.repeated.entry(kind).or_insert(Repeated {
-            told: now,
-            count: 0,
-            first: now,
-            last: now,
+            tally: Tally::new(now),
             recorded: None,
             client,
         });
         if !is_new {
-            repeated.add(now);
+            repeated.tally.add(now);
         }
         !is_new
     }
@@ -175,22 +168,19 @@ impl Handshakes {
         self.kinds.lock().is_closed = true;
         self.tell_after(Duration::ZERO, now, records);
         let kinds = self.kinds.lock();
-        kinds.repeated.values().map(|repeated| repeated.count).sum()
+        kinds.repeated.values().map(|repeated| repeated.tally.count).sum()
     }
 
     fn tell_after(&self, interval: Duration, now: UnixTime, records: &Writer) {
         self.kinds.lock().repeated.retain(|kind, repeated| {
-            if now.saturating_since(repeated.told) < interval {
-                return true;
-            }
-            if repeated.count == 0 {
-                return false;
-            }
-            // without room in the queue they are counted on, and told of later
-            if records.offer(&summary(kind, repeated, now)) {
-                self.summarised.fetch_add(repeated.count, Ordering::Relaxed);
-                repeated.count = 0;
-                repeated.told = now;
+            match repeated.tally.due(interval, now) {
+                Due::Over => return false,
+                // without room in the queue they are counted on, and told of later
+                Due::Now if records.offer(&summary(kind, repeated, now)) => {
+                    let told = repeated.tally.told(now);
+                    self.summarised.fetch_add(told, Ordering::Relaxed);
+                }
+                Due::Now | Due::NotYet => {}
             }
             true
         });
@@ -203,22 +193,12 @@ impl Handshakes {
     }
 }
 
-impl Repeated {
-    fn add(&mut self, now: UnixTime) {
-        if self.count == 0 {
-            self.first = now;
-        }
-        self.count += 1;
-        self.last = self.last.max(now);
-    }
-}
-
 fn summary(kind: &Kind, repeated: &Repeated, now: UnixTime) -> Vec<u8> {
     let summary = Summary {
         timestamp: timestamp(now),
-        count: repeated.count,
-        first: timestamp(repeated.first),
-        last: timestamp(repeated.last),
+        count: repeated.tally.count,
+        first: timestamp(repeated.tally.first),
+        last: timestamp(repeated.tally.last),
         recorded: repeated.recorded.map(|id| id.to_string()),
         client: repeated.client,
         listener: &kind.listener,

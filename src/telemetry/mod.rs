@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod record;
 pub mod refusals;
 mod sink;
+mod tally;
 pub mod traceparent;
 pub mod writer;
 

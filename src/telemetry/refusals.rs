@@ -20,6 +20,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::record::timestamp;
+use super::tally::{Due, Tally};
 use super::writer::Writer;
 use crate::clock::UnixTime;
 use crate::denial::Denial;
@@ -76,12 +77,7 @@ struct Key {
 /// What is known of the refusals of one key.
 #[derive(Debug)]
 struct Repeated {
-    /// When the last line about it was written.
-    told: UnixTime,
-    /// Refusals since then.
-    count: u64,
-    first: UnixTime,
-    last: UnixTime,
+    tally: Tally,
     recorded: Uuid,
     status: u16,
     gate: &'static str,
@@ -200,19 +196,12 @@ impl Refusals {
             return false;
         }
         if let Some(repeated) = shard.get_mut(&key) {
-            if repeated.count == 0 {
-                repeated.first = now;
-            }
-            repeated.count += 1;
-            repeated.last = repeated.last.max(now);
+            repeated.tally.add(now);
             return true;
         }
         if shard.len() < MOST / SHARDS {
             let repeated = Repeated {
-                told: now,
-                count: 0,
-                first: now,
-                last: now,
+                tally: Tally::new(now),
                 recorded: id,
                 status: denial.status().as_u16(),
                 gate: denial.gate().as_str(),
@@ -238,7 +227,11 @@ impl Refusals {
         self.closed.store(true, Ordering::Release);
         self.tell_after(Duration::ZERO, now, records);
         let left = |shard: &Mutex<HashMap<Key, Repeated>>| {
-            shard.lock().values().map(|repeated| repeated.count).sum::<u64>()
+            shard
+                .lock()
+                .values()
+                .map(|repeated| repeated.tally.count)
+                .sum::<u64>()
         };
         self.shards.iter().map(left).sum()
     }
@@ -246,17 +239,14 @@ impl Refusals {
     fn tell_after(&self, interval: Duration, now: UnixTime, records: &Writer) {
         for shard in &self.shards {
             shard.lock().retain(|key, repeated| {
-                if now.saturating_since(repeated.told) < interval {
-                    return true;
-                }
-                if repeated.count == 0 {
-                    return false;
-                }
-                // without room in the queue they are counted on, and told of later
-                if records.offer(&summary(key, repeated, now)) {
-                    self.summarised.fetch_add(repeated.count, Ordering::Relaxed);
-                    repeated.count = 0;
-                    repeated.told = now;
+                match repeated.tally.due(interval, now) {
+                    Due::Over => return false,
+                    // without room in the queue they are counted on, and told of later
+                    Due::Now if records.offer(&summary(key, repeated, now)) => {
+                        let told = repeated.tally.told(now);
+                        self.summarised.fetch_add(told, Ordering::Relaxed);
+                    }
+                    Due::Now | Due::NotYet => {}
                 }
                 true
             });
@@ -285,9 +275,9 @@ impl Refusals {
 fn summary(key: &Key, repeated: &Repeated, now: UnixTime) -> Vec<u8> {
     let summary = Summary {
         timestamp: timestamp(now),
-        count: repeated.count,
-        first: timestamp(repeated.first),
-        last: timestamp(repeated.last),
+        count: repeated.tally.count,
+        first: timestamp(repeated.tally.first),
+        last: timestamp(repeated.tally.last),
         recorded: repeated.recorded.to_string(),
         credential: key.credential.as_str(),
         path: &repeated.path,
